@@ -1,0 +1,41 @@
+# make train | make test | make reproduce. Windows has no make: the README gives the same lines.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup train test lint format reproduce
+
+help:
+	@echo "make train       train version 10 on tiny Shakespeare (about two minutes on two CPU cores)"
+	@echo "make test        lint, and run the tests"
+	@echo "make format      lay the code out as ruff wants it"
+	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and check their losses"
+	@echo "Each makes the environment .venv first, if it is not there."
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "babygpt needs Python 3.11 or newer, and $(PYTHON) is" `$(PYTHON) --version` "- try: make PYTHON=python3.11"; exit 2; }
+	@echo "Making the environment $(VENV) (once, a minute or more) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt -e .
+	@touch $@
+
+train: setup
+	@$(BIN)/python -m babygpt.v10
+
+test: setup lint
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+
+format: setup
+	@$(BIN)/python -m ruff check --fix .
+	@$(BIN)/python -m ruff format .
+
+reproduce: setup
+	@$(BIN)/python -m babygpt.reproduce

@@ -1,0 +1,20 @@
+"""`python -m babygpt`: the ten versions, what each adds, and what to run next."""
+
+from babygpt.versions import VERSIONS
+
+
+def main() -> None:
+    """Print the list."""
+    print("babygpt: a GPT in ten versions, each with one new idea.\n")
+    for version in VERSIONS:
+        print(f"  {version.name:<4} {version.title:<29} {version.adds}")
+    print(
+        "\nTrain one:           python -m babygpt.v1      (flags: --help; shapes of its tensors: --shapes)"
+        "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"
+        '\nText from a model:   python -m babygpt.sample runs/v10 --prompt "ROMEO:"'
+        "\n\nStart with version 1: read babygpt/v1.py, train it, then go on to version 2."
+    )
+
+
+if __name__ == "__main__":
+    main()

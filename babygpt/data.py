@@ -1,0 +1,109 @@
+"""A text, cut into a training and a validation part, and batches drawn from them.
+
+Source: the lecture's chapters "tokenization, train/val split" and "data loader".
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from babygpt.errors import UserError, require
+from babygpt.tokenizer import CharTokenizer
+
+Split = Literal["train", "val"]
+
+SHAKESPEARE = Path(__file__).resolve().parent.parent / "input.txt"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A tokenized text. `train` is its first 90 %, `val` the rest.
+
+    Both are one-dimensional integer tensors of 1 or 2 bytes a character (4 only
+    when the text has more than 32,768 different ones). Batches are int64.
+    """
+
+    name: str
+    tokenizer: CharTokenizer
+    train: Tensor
+    val: Tensor
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "text") -> "Corpus":
+        """Tokenize and split a text.
+
+        Raises:
+            UserError: the text is empty.
+        """
+        require(len(text) > 0, f"{name} is empty: give a text of a few thousand characters or more")
+        tokenizer = CharTokenizer.from_text(text)
+        data = torch.from_numpy(tokenizer.encode_array(text))
+        n = int(0.9 * len(data))
+        return cls(name, tokenizer, data[:n], data[n:])
+
+    @classmethod
+    def load(cls, path: Path | str = SHAKESPEARE) -> "Corpus":
+        """Read a UTF-8 text file. Line ends become newlines; a byte order mark is dropped.
+
+        Raises:
+            UserError: the file cannot be read, is not UTF-8, or is empty.
+        """
+        path = Path(path)
+        try:
+            return cls.from_text(path.read_text(encoding="utf-8-sig"), name=path.name)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}; "
+                f"save the text as UTF-8 and try again"
+            ) from None
+        except OSError as error:
+            raise UserError(f"cannot read {path} ({error.strerror}): give a text file with --data") from None
+
+    def __len__(self) -> int:
+        return len(self.train) + len(self.val)
+
+    def to(self, device: torch.device | str) -> "Corpus":
+        """The same corpus with its tensors on `device`."""
+        return replace(self, train=self.train.to(device), val=self.val.to(device))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that another text does not share."""
+        digest = hashlib.sha256(self.tokenizer.chars.encode("utf-8"))
+        digest.update(torch.cat((self.train, self.val)).cpu().numpy())
+        return digest.hexdigest()[:16]
+
+    def check(self, block_size: int) -> None:
+        """Raise UserError unless both splits hold a chunk of `block_size` and its targets."""
+        for split in ("train", "val"):
+            n = len(getattr(self, split))
+            require(
+                n > block_size,
+                f"{self.name} is too short: its {split} split has {n} characters and a block size of "
+                f"{block_size} needs {block_size + 1}; use a longer text or a smaller --block-size",
+            )
+
+    def get_batch(
+        self, split: Split, batch_size: int, block_size: int, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw `batch_size` chunks of `block_size` tokens at random, with replacement.
+
+        `generator` is a CPU generator, so that every device gets the same batches.
+
+        Returns:
+            x: (B, T) int64, the inputs.
+            y: (B, T) int64, the targets: y[b, t] is the token that follows x[b, t].
+        """
+        data = self.train if split == "train" else self.val
+        # The last start that leaves room for a target is len(data) - block_size - 1.
+        ix = torch.randint(len(data) - block_size, (batch_size,), generator=generator)  # (B,)
+        positions = ix[:, None] + torch.arange(block_size)  # (B, T)
+        positions = positions.to(data.device)  # (B, T)
+        x = data[positions].long()  # (B, T)
+        y = data[positions + 1].long()  # (B, T)
+        return x, y

@@ -1,0 +1,122 @@
+"""What all ten versions share: the loss, and drawing one token after the other.
+
+Source: the lecture's chapter "simplest baseline: bigram language model, loss, generation".
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from babygpt.errors import require
+
+
+@dataclass(frozen=True)
+class Config:
+    """The sizes of a model. Later versions add fields."""
+
+    vocab_size: int = 65
+    """Number of different tokens: the V of (B, T, V)."""
+
+    block_size: int = 8
+    """The longest context, in tokens: the largest T of (B, T)."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, int):
+                require(value >= 1, f"{name} must be at least 1, and it is {value}")
+
+
+class LanguageModel(nn.Module):
+    """Predicts the next token at every position. Each version says how, in `logits`."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+
+    def logits(self, idx: Tensor) -> Tensor:
+        """Scores of every possible next token: (B, T) int64 -> (B, T, V)."""
+        raise NotImplementedError
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The logits and, where there are targets, the loss.
+
+        Args:
+            idx: (B, T) int64, T at most block_size.
+            targets: (B, T) int64, the token that follows each one in idx.
+
+        Returns:
+            logits: (B, T, V).
+            loss: the mean cross-entropy in nats, a scalar, or None without targets.
+        """
+        logits = self.logits(idx)  # (B, T, V)
+        if targets is None:
+            return logits, None
+        # cross_entropy wants the classes in dimension 1, so batch and time become one.
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())  # ()
+        return logits, loss
+
+    @torch.no_grad()
+    def stream(
+        self,
+        idx: Tensor,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Tensor]:
+        """Continue idx, (B, T) int64 of any length >= 1, and yield each new token, (B, 1), once drawn.
+
+        Args:
+            temperature: divides the logits; below 1 is bolder, 0 always takes the likeliest token.
+            top_k: draw from the k likeliest tokens only.
+            generator: the source of randomness, on the model's device; the global one if None.
+        """
+        for _ in range(max_new_tokens):
+            idx_cond = idx[:, -self.config.block_size :]  # there are no positions beyond block_size
+            with evaluating(self):
+                logits, _ = self(idx_cond)
+            idx_next = sample(logits[:, -1, :], temperature, top_k, generator)  # (B, 1)
+            idx = torch.cat((idx, idx_next), dim=1)
+            yield idx_next
+
+    def generate(self, idx: Tensor, max_new_tokens: int, **how: object) -> Tensor:
+        """idx and its continuation: (B, T) -> (B, T + max_new_tokens). `how` is as in `stream`."""
+        return torch.cat((idx, *self.stream(idx, max_new_tokens, **how)), dim=1)
+
+
+def sample(
+    logits: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw one token from each row of logits: (B, V) -> (B, 1) int64.
+
+    Raises:
+        UserError: temperature is negative, or top_k is below 1.
+    """
+    require(temperature >= 0, f"temperature must be 0 or more, and it is {temperature}")
+    require(top_k is None or top_k >= 1, f"top_k must be at least 1, and it is {top_k}")
+    if temperature == 0:
+        return logits.argmax(dim=-1, keepdim=True)  # (B, 1)
+    logits = logits / temperature  # (B, V)
+    if top_k is not None and top_k < logits.shape[-1]:
+        kth = logits.topk(top_k, dim=-1).values[:, [-1]]  # (B, 1)
+        logits = logits.masked_fill(logits < kth, float("-inf"))  # (B, V)
+    probs = F.softmax(logits, dim=-1)  # (B, V)
+    return torch.multinomial(probs, num_samples=1, generator=generator)  # (B, 1)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put the model into eval mode (dropout off) and back into the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

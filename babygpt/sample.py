@@ -1,0 +1,89 @@
+"""Text from a trained model: `python -m babygpt.sample runs/v10 --prompt "ROMEO:"`."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from babygpt.device import pick_device
+from babygpt.errors import UserError, exit_status, require
+from babygpt.runs import Run, write_atomically
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Draw text from the model in a run folder, one character after the other."""
+
+    folder: tyro.conf.Positional[Path]
+    """A run folder: runs/v10, say."""
+
+    prompt: str = ""
+    """The text to continue; without one the model starts from its first character (a newline)."""
+
+    max_new_tokens: int = 500
+    """Characters to draw."""
+
+    temperature: float = 1.0
+    """Below 1 the likely characters become likelier, above 1 less so; 0 always takes the likeliest."""
+
+    top_k: int = 0
+    """Draw from the k likeliest characters only; 0 is all of them."""
+
+    seed: int = 1337
+    """The same seed draws the same text."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: the screen)")] = None
+    """File to write the text to, the prompt first."""
+
+    checkpoint: Literal["best", "last"] = "best"
+    """The model with the lowest validation loss, or the last one."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto is cuda where there is one, else cpu."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Sample as the command line says, and exit: 0, 2 for bad input, 130 after Ctrl-C."""
+    sys.exit(exit_status(lambda: write_sample(tyro.cli(SampleConfig, args=argv, prog="python -m babygpt.sample"))))
+
+
+def write_sample(config: SampleConfig) -> None:
+    """Stream the text to the screen, or write it to a file.
+
+    Raises:
+        UserError: no such run, a prompt outside the vocabulary, an impossible number, no such device.
+    """
+    require(config.max_new_tokens >= 0, f"max_new_tokens must be 0 or more, and it is {config.max_new_tokens}")
+    require(config.top_k >= 0, f"top_k must be 0 or more, and it is {config.top_k}")
+    require(0 <= config.seed < 2**63, f"seed must be from 0 to 2**63 - 1, and it is {config.seed}")
+    device = pick_device(config.device)
+    model, tokenizer = Run(config.folder).load_model(config.checkpoint, device)
+    start = tokenizer.encode(config.prompt) or [0]
+    tokens = model.stream(
+        torch.tensor([start], device=device),
+        config.max_new_tokens,
+        config.temperature,
+        config.top_k or None,
+        torch.Generator(device).manual_seed(config.seed),
+    )
+    if config.out is None:
+        print(config.prompt, end="", flush=True)
+        for token in tokens:
+            print(tokenizer.decode(token[0].tolist()), end="", flush=True)
+        print()
+        return
+    bar = tqdm(tokens, total=config.max_new_tokens, unit="char", disable=None, leave=False)
+    text = config.prompt + tokenizer.decode(token.item() for token in bar)
+    try:
+        write_atomically(config.out, text.encode("utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot write {config.out} ({error.strerror}): choose another --out") from None
+    print(f"Wrote {len(text):,} characters to {config.out}")
+
+
+if __name__ == "__main__":
+    main()

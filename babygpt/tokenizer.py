@@ -1,0 +1,87 @@
+"""Characters to integers and back.
+
+Source: the lecture's chapter "tokenization, train/val split". One token is one
+character: a small vocabulary and long sequences, the opposite choice to GPT-2's.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from babygpt.errors import UserError, require
+
+
+class CharTokenizer:
+    """One id for each character: ids count from 0, in the order of `chars`.
+
+    Raises:
+        UserError: `chars` is empty or names a character twice.
+    """
+
+    def __init__(self, chars: str) -> None:
+        require(len(chars) > 0, "a vocabulary needs at least one character, and this one is empty")
+        require(len(set(chars)) == len(chars), f"a character stands twice in the vocabulary {chars!r}")
+        self.chars = chars
+        self.stoi = {ch: i for i, ch in enumerate(chars)}
+        self.itos = dict(enumerate(chars))
+
+    @classmethod
+    def from_text(cls, text: str) -> "CharTokenizer":
+        """The vocabulary of a text: every character in it, sorted by code point."""
+        return cls("".join(sorted(set(text))))
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different characters: the V of (B, T, V)."""
+        return len(self.chars)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the characters of `text`.
+
+        Raises:
+            UserError: a character is not in the vocabulary.
+        """
+        try:
+            return [self.stoi[ch] for ch in text]
+        except KeyError as error:
+            raise UserError(self._unknown(error.args[0])) from None
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """As `encode`, for a whole corpus: an array of 1, 2 or 4 bytes a character.
+
+        Raises:
+            UserError: a character is not in the vocabulary.
+        """
+        codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+        table = np.full(max(map(ord, self.chars)) + 1, -1, dtype=np.int32)
+        table[[ord(ch) for ch in self.chars]] = np.arange(self.vocab_size)
+        known = codes < len(table)
+        ids = table[np.where(known, codes, 0)]
+        unknown = ~known | (ids < 0)
+        if unknown.any():
+            raise UserError(self._unknown(chr(codes[unknown.argmax()])))
+        return ids.astype(self._smallest_dtype())
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text that `ids` stand for.
+
+        Raises:
+            UserError: an id is not in 0 ... vocab_size - 1.
+        """
+        try:
+            return "".join([self.itos[int(i)] for i in ids])
+        except KeyError as error:
+            raise UserError(
+                f"the id {error.args[0]} stands for no character: "
+                f"this vocabulary has the ids 0 to {self.vocab_size - 1}"
+            ) from None
+
+    def _smallest_dtype(self) -> type[np.integer]:
+        # Signed above 256: PyTorch can index with int16 but hardly with uint16.
+        if self.vocab_size <= 2**8:
+            return np.uint8
+        return np.int16 if self.vocab_size <= 2**15 else np.int32
+
+    def _unknown(self, ch: str) -> str:
+        shown = self.chars if self.vocab_size <= 200 else self.chars[:200] + "..."
+        return f"the character {ch!r} is not in the vocabulary; allowed are the {self.vocab_size} of {shown!r}"

@@ -1,0 +1,65 @@
+"""Version 6: several heads, side by side.
+
+New since version 5: n_head heads of n_embd / n_head numbers each, concatenated. Every head
+reads the whole vector of a token and has its own weights, so that a token can look for
+several things at once. The number of parameters is that of one wide head.
+
+Source: the lecture's chapter "multi-headed self-attention"; "Attention Is All You Need",
+section 3.2.2.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from babygpt import v2
+from babygpt.errors import require
+from babygpt.v5 import Head
+
+
+@dataclass(frozen=True)
+class Config(v2.Config):
+    """Version 2's sizes, and the number of heads."""
+
+    n_head: int = 4
+    """Heads of attention; n_embd must be a multiple of it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.n_embd % self.n_head == 0,
+            f"n_embd must be a multiple of n_head, and {self.n_embd} is no multiple of {self.n_head}: "
+            f"each head gets n_embd / n_head numbers",
+        )
+
+
+class MultiHeadAttention(nn.Module):
+    """n_head heads of self-attention, concatenated: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        head_size = config.n_embd // config.n_head
+        self.heads = nn.ModuleList([Head(config, head_size) for _ in range(config.n_head)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        return torch.cat([head(x) for head in self.heads], dim=-1)  # n_head of (B, T, hs) -> (B, T, C)
+
+
+class Model(v2.Model):
+    """Version 2's model with several heads of self-attention."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.sa_heads = MultiHeadAttention(config)
+
+    def body(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        return self.sa_heads(x)  # (B, T, C)
+
+
+if __name__ == "__main__":
+    from babygpt.cli import main
+
+    main(6)

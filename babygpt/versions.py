@@ -1,0 +1,165 @@
+"""The ten versions and the recipes they are trained with, in one table.
+
+A recipe (a preset) is a dictionary of flags: what the command line would call
+`--batch-size 32` stands here as `batch_size=32`. The recipes named `lecture` are those
+behind the lecture's numbers.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import ModuleType
+from typing import Any, TypeVar
+
+from babygpt.errors import require
+
+Recipe = dict[str, int | float | str]
+SomeConfig = TypeVar("SomeConfig")
+
+_SMALL: Recipe = dict(
+    block_size=8, n_embd=32, batch_size=32, learning_rate=1e-3, max_iters=5000, eval_interval=500, eval_iters=200
+)
+_HEADS = _SMALL | dict(n_head=4)
+_BLOCKS = _HEADS | dict(n_layer=3)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One step of the lecture."""
+
+    number: int
+    title: str
+    adds: str
+    """What is new, in a line."""
+    parameters: int
+    """Parameters of the recipe `lecture` with a vocabulary of 65."""
+    band: tuple[float, float]
+    """Where the validation loss of the recipe `lecture` must end, in nats a character."""
+    presets: dict[str, Recipe] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """`v6`, say: the module in `babygpt/` and the default run folder."""
+        return f"v{self.number}"
+
+    def module(self) -> ModuleType:
+        """The module that holds this version's `Model` and `Config`."""
+        return importlib.import_module(f"babygpt.{self.name}")
+
+    def preset(self, name: str) -> Recipe:
+        """The recipe of that name.
+
+        Raises:
+            UserError: this version has no such recipe.
+        """
+        require(
+            name in self.presets,
+            f"{self.name} has no preset {name!r}: choose from {', '.join(self.presets)}",
+        )
+        return self.presets[name]
+
+
+VERSIONS = [
+    Version(
+        1,
+        "bigram",
+        "the baseline: a table of which character follows which",
+        4_225,
+        (2.45, 2.55),
+        {"lecture": dict(block_size=8, batch_size=32, learning_rate=1e-2, max_iters=3000, eval_interval=300,
+                         eval_iters=200)},
+    ),
+    Version(
+        2,
+        "averaging with loops",
+        "vectors, positions, lm_head; each token becomes the average of its past",
+        4_481,
+        (2.78, 2.88),
+        {"lecture": _SMALL},
+    ),
+    Version(
+        3,
+        "averaging by matrix multiply",
+        "the same average as one matrix product: faster, equal",
+        4_481,
+        (2.78, 2.88),
+        {"lecture": _SMALL},
+    ),
+    Version(
+        4,
+        "averaging by softmax mask",
+        "the same average as a softmax over masked scores",
+        4_481,
+        (2.78, 2.88),
+        {"lecture": _SMALL},
+    ),
+    Version(
+        5,
+        "single head",
+        "self-attention: the scores depend on the tokens",
+        7_553,
+        (2.36, 2.46),
+        {"lecture": _SMALL},
+    ),
+    Version(
+        6,
+        "multi-head",
+        "four small heads side by side instead of a wide one",
+        7_553,
+        (2.24, 2.34),
+        {"lecture": _HEADS},
+    ),
+    Version(
+        7,
+        "feed-forward",
+        "a layer that computes on what attention gathered",
+        8_609,
+        (2.19, 2.29),
+        {"lecture": _HEADS},
+    ),
+    Version(
+        8,
+        "residual",
+        "three blocks, residual connections, projection, a wider feed-forward layer",
+        41_921,
+        (2.02, 2.13),
+        {"lecture": _BLOCKS},
+    ),
+    Version(
+        9,
+        "layernorm",
+        "layer norm before each part, and a last one",
+        42_369,
+        (2.00, 2.11),
+        {"lecture": _BLOCKS},
+    ),
+    Version(
+        10,
+        "dropout and scale-up",
+        "dropout, and the sizes of the lecture's last model",
+        10_788_929,
+        (1.44, 1.53),
+        {
+            "lecture": dict(block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2, batch_size=64,
+                            learning_rate=3e-4, max_iters=5000, eval_interval=500, eval_iters=200),
+            "laptop": dict(block_size=64, n_embd=128, n_head=4, n_layer=3, dropout=0.0, batch_size=12,
+                           learning_rate=2e-3, max_iters=3000, eval_interval=250, eval_iters=200,
+                           warmup_iters=100, lr_schedule="linear", weight_decay=0.1, beta2=0.99, grad_clip=1.0),
+        },
+    ),
+]  # fmt: skip
+
+
+def get_version(number: int) -> Version:
+    """Version `number`, 1 to 10.
+
+    Raises:
+        UserError: there is no such version.
+    """
+    require(1 <= number <= len(VERSIONS), f"there is no version {number}: choose from 1 to {len(VERSIONS)}")
+    return VERSIONS[number - 1]
+
+
+def select(config_class: type[SomeConfig], settings: Mapping[str, Any]) -> SomeConfig:
+    """Build a config from those of the settings that it has a field for."""
+    return config_class(**{f.name: settings[f.name] for f in fields(config_class) if f.name in settings})
