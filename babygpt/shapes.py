@@ -89,7 +89,7 @@ def find_comments(path: Path) -> list[ShapeComment]:
             raise ValueError(f"{path.name}:{line}: no assignment or return to which {token.string!r} belongs")
         node, names = statements[line]
         code = " ".join(ast.get_source_segment(source, node).split())
-        comments.append(ShapeComment(path, node.lineno, line, names, code, match[1].strip()))
+        comments.append(ShapeComment(path, node.lineno, line, names, code, match[1].strip(" ,")))
     return comments
 
 

@@ -43,6 +43,7 @@ class Config(v8.Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.dropout < 1, f"dropout must be 0 or more and below 1, and it is {self.dropout}")
+        require(self.attention in ("fused", "loop"), f"attention must be fused or loop, and it is {self.attention!r}")
 
 
 class Head(nn.Module):

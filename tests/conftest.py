@@ -1,0 +1,47 @@
+"""What many tests share: the real text, a small text, and small models of every version."""
+
+import pytest
+import torch
+
+from babygpt.data import Corpus
+from babygpt.model import LanguageModel
+from babygpt.versions import VERSIONS, Version, select
+
+# Sizes that all differ, so that a wrong dimension cannot look right by accident.
+TINY = dict(vocab_size=11, block_size=7, n_embd=12, n_head=3, n_layer=2, dropout=0.0)
+B, T = 2, 5
+
+
+def tiny_model(version: Version, seed: int = 0, **changes: object) -> LanguageModel:
+    """A small model of a version, the same for the same seed."""
+    module = version.module()
+    torch.manual_seed(seed)
+    return module.Model(select(module.Config, TINY | changes))
+
+
+def random_tokens(rows: int = B, length: int = T, seed: int = 1) -> torch.Tensor:
+    """(rows, length) tokens of the small vocabulary."""
+    return torch.randint(TINY["vocab_size"], (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def every_version(*without: int) -> pytest.MarkDecorator:
+    """Run a test once for each version but those in `without`."""
+    versions = [version for version in VERSIONS if version.number not in without]
+    return pytest.mark.parametrize("version", versions, ids=lambda version: version.name)
+
+
+@pytest.fixture(scope="session")
+def shakespeare() -> Corpus:
+    return Corpus.load()
+
+
+@pytest.fixture
+def rhyme() -> Corpus:
+    """A text of 11 different characters that a small model can learn by heart."""
+    return Corpus.from_text("the rat that ate the oats\n" * 40, name="rhyme")
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    """The lecture's toy example: B, T, C = 4, 8, 2, drawn after manual_seed(1337)."""
+    return torch.randn(4, 8, 2, generator=torch.Generator().manual_seed(1337))

@@ -1,0 +1,189 @@
+"""Versions 5, 6 and 10: heads of attention, one and many, in a loop and all at once."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import TINY, tiny_model
+
+from babygpt import v2, v5, v6, v8, v10
+from babygpt.errors import UserError
+from babygpt.versions import VERSIONS, get_version, select
+
+CONFIG = v10.Config(**TINY)
+HEADS = pytest.mark.parametrize("Head", [v5.Head, v10.Head], ids=["v5", "v10"])
+
+
+def seeded(build, seed=0):
+    torch.manual_seed(seed)
+    return build()
+
+
+@pytest.fixture
+def x():
+    """(B, T, C) tokens of width 12."""
+    return torch.randn(2, 7, 12, generator=torch.Generator().manual_seed(1))
+
+
+@HEADS
+def test_a_head_is_scaled_dot_product_attention(Head, x):
+    head = seeded(lambda: Head(CONFIG, head_size=4))
+    q, k, v = head.query(x), head.key(x), head.value(x)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    assert torch.allclose(head(x), expected, atol=1e-6)
+
+
+@HEADS
+def test_scores_are_divided_by_the_root_of_the_head_size_not_of_the_width(Head, x):
+    head = seeded(lambda: Head(CONFIG, head_size=4))
+
+    def attend(scale):
+        scores = (head.query(x) @ head.key(x).mT * scale).masked_fill(head.tril == 0, float("-inf"))
+        return F.softmax(scores, dim=-1) @ head.value(x)
+
+    assert torch.allclose(head(x), attend(4**-0.5), atol=1e-6)
+    assert not torch.allclose(head(x), attend(12**-0.5), atol=1e-3)
+
+
+@HEADS
+def test_a_head_that_asks_for_nothing_averages_its_values(Head, x):
+    head = seeded(lambda: Head(CONFIG, head_size=4))
+    torch.nn.init.zeros_(head.query.weight)
+    assert torch.allclose(head(x), v2.average(head.value(x)), atol=1e-6)
+
+
+@HEADS
+def test_the_weights_depend_on_the_tokens(Head, x):
+    head = seeded(lambda: Head(CONFIG, head_size=4))
+    head.value = torch.nn.Identity()  # the output is then a mean of the tokens themselves
+    ones = torch.ones_like(x)
+    assert torch.allclose(head(ones), ones, atol=1e-6)  # weights sum to one ...
+    assert not torch.allclose(head(x), v2.average(x), atol=1e-3)  # ... and are not all equal
+
+
+def test_without_scaling_the_scores_of_wide_heads_vary_more():
+    generator = torch.Generator().manual_seed(0)
+    for head_size in (16, 64, 768):
+        q, k = (torch.randn(200, 8, head_size, generator=generator) for _ in range(2))
+        scores = q @ k.mT
+        assert scores.var().item() == pytest.approx(head_size, rel=0.15)
+        assert (scores * head_size**-0.5).var().item() == pytest.approx(1, rel=0.15)
+
+
+@HEADS
+def test_the_mask_is_saved_but_not_trained(Head):
+    head = Head(CONFIG, head_size=4)
+    assert "tril" in head.state_dict()
+    assert "tril" not in dict(head.named_parameters())
+
+
+@HEADS
+def test_query_key_and_value_have_no_bias(Head):
+    assert [name for name, _ in Head(CONFIG, head_size=4).named_parameters()] == [
+        "key.weight", "query.weight", "value.weight",
+    ]  # fmt: skip
+
+
+@HEADS
+def test_a_head_takes_every_length_up_to_the_block_size(Head, x):
+    head = seeded(lambda: Head(CONFIG, head_size=4))
+    whole = head(x)
+    for T in range(1, TINY["block_size"] + 1):
+        assert torch.allclose(head(x[:, :T]), whole[:, :T], atol=1e-6)
+
+
+def test_without_positions_a_token_cannot_tell_the_order_of_those_before_it(x):
+    head = seeded(lambda: v5.Head(CONFIG, head_size=4))
+    shuffled = x[:, [4, 2, 0, 5, 1, 3, 6]]
+    assert torch.allclose(head(shuffled)[:, -1], head(x)[:, -1], atol=1e-6)
+
+
+def test_the_same_token_says_something_else_after_another_prefix():
+    model = tiny_model(get_version(5))
+    one, other = torch.tensor([[1, 2, 3]]), torch.tensor([[4, 5, 3]])
+    assert not torch.allclose(model(one)[0][:, -1], model(other)[0][:, -1], atol=1e-3)
+
+
+def test_heads_are_concatenated_in_order(x):
+    heads = seeded(lambda: v6.MultiHeadAttention(v6.Config(**{k: TINY[k] for k in ("n_embd", "n_head", "block_size")})))
+    out = heads(x)
+    assert out.shape == x.shape
+    for i, head in enumerate(heads.heads):
+        assert torch.equal(out[..., 4 * i : 4 * (i + 1)], head(x))
+
+
+def test_every_head_reads_the_whole_width(x):
+    heads = seeded(lambda: v6.MultiHeadAttention(CONFIG))
+    x.requires_grad_()
+    heads(x)[..., :4].sum().backward()  # what the first head says
+    assert (x.grad.abs().sum(dim=(0, 1)) > 0).all()
+
+
+def test_many_small_heads_have_the_parameters_of_a_wide_one():
+    one, many = (sum(p.numel() for p in VERSIONS[n - 1].module().Model(
+        VERSIONS[n - 1].module().Config()).parameters()) for n in (5, 6))  # fmt: skip
+    assert one == many == 7_553
+
+
+def test_the_projection_is_applied_to_the_concatenated_heads(x):
+    attention = seeded(lambda: v8.MultiHeadAttention(CONFIG))
+    torch.nn.init.eye_(attention.proj.weight)
+    torch.nn.init.zeros_(attention.proj.bias)
+    concatenated = torch.cat([head(x) for head in attention.heads], dim=-1)
+    assert torch.allclose(attention(x), concatenated, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [6, 7, 8, 9, 10])
+def test_a_width_that_the_heads_do_not_divide_is_refused(number):
+    config_class = get_version(number).module().Config
+    with pytest.raises(UserError, match="n_embd must be a multiple of n_head, and 768 is no multiple of 13"):
+        config_class(n_embd=768, n_head=13)
+
+
+# All heads at once
+
+
+@pytest.fixture
+def loop_and_fused():
+    """Version 10 with its two kinds of attention, and the same weights."""
+    loop = tiny_model(get_version(10), attention="loop")
+    with torch.no_grad():
+        for p in loop.parameters():
+            if p.dim() == 2:
+                p.mul_(15)  # far from the start, where attention is almost uniform
+    fused = tiny_model(get_version(10), attention="fused")
+    fused.load_state_dict(loop.state_dict())
+    return loop, fused
+
+
+def test_the_loop_and_the_fused_heads_have_the_same_parameters(loop_and_fused):
+    loop, fused = loop_and_fused
+    assert type(loop.blocks[0].sa) is v10.MultiHeadAttention
+    assert type(fused.blocks[0].sa) is v10.FusedMultiHeadAttention
+    assert {k: v.shape for k, v in loop.state_dict().items()} == {k: v.shape for k, v in fused.state_dict().items()}
+
+
+def test_the_loop_and_the_fused_heads_give_the_same_logits_and_gradients(loop_and_fused):
+    loop, fused = loop_and_fused
+    idx = torch.randint(11, (3, 7), generator=torch.Generator().manual_seed(2))
+    (logits, loss), (fused_logits, fused_loss) = loop(idx, idx), fused(idx, idx)
+    assert logits.std() > 0.1
+    assert torch.allclose(logits, fused_logits, atol=1e-5)
+    loss.backward()
+    fused_loss.backward()
+    for (name, p), q in zip(loop.named_parameters(), fused.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, atol=1e-5), name
+
+
+def test_the_fused_heads_drop_attention_weights_only_in_training():
+    config = select(v10.Config, TINY | {"dropout": 0.5})
+    attention = seeded(lambda: v10.FusedMultiHeadAttention(config))
+    attention.dropout.p = 0.0  # leave only the dropout inside
+    x = torch.randn(2, 7, 12, generator=torch.Generator().manual_seed(1))
+    assert not torch.equal(attention(x), attention(x))
+    attention.eval()
+    assert torch.equal(attention(x), attention(x))
+
+
+def test_attention_is_fused_or_a_loop():
+    with pytest.raises(UserError, match="attention must be"):
+        v10.Config(attention="flash")

@@ -1,0 +1,124 @@
+"""Versions 2, 3 and 4: three ways to compute one average of the past."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import TINY, random_tokens, tiny_model
+
+from babygpt import v2, v3, v4
+from babygpt.training import TrainConfig, Trainer
+from babygpt.versions import get_version
+
+AVERAGES = pytest.mark.parametrize("average", [v2.average, v3.average, v4.average], ids=["v2", "v3", "v4"])
+
+
+def weights(T):
+    """The matrix of the average, row t the weights of token t."""
+    tril = torch.tril(torch.ones(T, T))
+    return tril / tril.sum(dim=1, keepdim=True)
+
+
+@AVERAGES
+def test_a_token_becomes_the_mean_of_itself_and_those_before(average, x):
+    xbow = average(x)
+    assert torch.equal(xbow[0, 0], x[0, 0])
+    assert torch.allclose(xbow[0, 0], torch.tensor([0.1808, -0.0700]), atol=1e-4)
+    assert torch.allclose(xbow[0, 1], torch.tensor([-0.0894, -0.4926]), atol=1e-4)
+    assert torch.allclose(xbow[0, 7], torch.tensor([-0.0341, 0.1332]), atol=1e-4)
+    assert torch.allclose(xbow[0, 7], x[0].mean(dim=0), atol=1e-6)
+
+
+@AVERAGES
+def test_the_average_is_a_running_mean(average):
+    x = torch.tensor([[[0.2, 0.4], [0.6, 0.3], [0.1, 0.5], [0.9, 0.8]]])
+    expected = torch.tensor([[[0.2, 0.4], [0.4, 0.35], [0.3, 0.4], [0.45, 0.5]]])
+    assert torch.allclose(average(x), expected, atol=1e-6)
+
+
+@AVERAGES
+def test_the_average_is_a_cumulative_sum_over_a_count(average, x):
+    by_cumsum = x.cumsum(dim=1) / torch.arange(1, 9)[:, None]
+    assert torch.allclose(average(x), by_cumsum, atol=1e-6)
+
+
+@AVERAGES
+def test_the_average_is_wei_times_x(average, x):
+    assert torch.allclose(average(x), weights(8) @ x, atol=1e-6)
+
+
+@AVERAGES
+def test_the_average_forgets_the_order_of_the_past(average, x):
+    shuffled = x.clone()
+    shuffled[:, :6] = x[:, [3, 0, 5, 1, 4, 2]]
+    assert torch.allclose(average(shuffled)[:, 5:], average(x)[:, 5:], atol=1e-6)
+    assert not torch.allclose(average(shuffled)[:, :5], average(x)[:, :5], atol=1e-3)
+
+
+@AVERAGES
+def test_changing_the_future_leaves_the_average_of_the_past_alone(average, x):
+    changed = x.clone()
+    changed[:, 5:] += 1
+    assert torch.equal(average(changed)[:, :5], average(x)[:, :5])
+    assert not torch.equal(average(changed)[:, 5:], average(x)[:, 5:])
+
+
+@AVERAGES
+def test_a_batch_matrix_product_is_a_matrix_product_for_each_row(average, x):
+    assert torch.allclose(average(x), torch.stack([weights(8) @ row for row in x]), atol=1e-6)
+
+
+def test_the_three_models_give_the_same_logits_and_gradients():
+    idx = random_tokens(4, TINY["block_size"])
+    results = []
+    for number in (2, 3, 4):
+        model = tiny_model(get_version(number))
+        logits, loss = model(idx, targets=idx)
+        loss.backward()
+        results.append((logits, [p.grad for p in model.parameters()]))
+    (logits2, grads2), *others = results
+    for logits, grads in others:
+        # The order of the sums differs, so the last bits do.
+        assert torch.allclose(logits, logits2, atol=1e-6)
+        assert all(torch.allclose(g, g2, atol=1e-6) for g, g2 in zip(grads, grads2, strict=True))
+
+
+def test_the_three_models_have_the_same_training_curve(rhyme):
+    curves = []
+    for number in (2, 3, 4):
+        model = tiny_model(get_version(number), vocab_size=rhyme.tokenizer.vocab_size)
+        trainer = Trainer(model, rhyme, TrainConfig(max_iters=60, batch_size=4, eval_interval=20, eval_iters=5))
+        trainer.train(progress=False)
+        curves.append(torch.tensor([[record["train"], record["val"]] for record in trainer.history]))
+    assert curves[0][-1, 0] < curves[0][0, 0] - 0.1  # it learned
+    assert torch.allclose(curves[0], curves[1], atol=1e-4)
+    assert torch.allclose(curves[0], curves[2], atol=1e-4)
+
+
+def test_softmax_over_masked_zeros_gives_the_weights_of_the_average():
+    T = 8
+    wei = torch.zeros(T, T).masked_fill(torch.tril(torch.ones(T, T)) == 0, float("-inf"))
+    assert torch.allclose(F.softmax(wei, dim=-1), weights(T), atol=1e-7)
+
+
+def test_softmax_over_masked_scores_sums_to_one_and_gives_the_future_exactly_nothing():
+    T = 8
+    mask = torch.tril(torch.ones(T, T)) == 0
+    scores = torch.randn(T, T, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    wei = F.softmax(scores.masked_fill(mask, float("-inf")), dim=-1)
+    assert torch.allclose(wei.sum(dim=-1), torch.ones(T), atol=1e-6)
+    assert (wei[mask] == 0).all()
+    wei.square().sum().backward()
+    assert (scores.grad[mask] == 0).all()
+
+
+def test_masking_after_the_softmax_does_not_sum_to_one():
+    T = 4
+    wei = F.softmax(torch.zeros(T, T), dim=-1).masked_fill(torch.tril(torch.ones(T, T)) == 0, 0)
+    assert torch.allclose(wei.sum(dim=-1), torch.tensor([0.25, 0.5, 0.75, 1.0]))
+
+
+def test_without_the_diagonal_the_first_row_is_nan():
+    T = 4
+    strict = torch.tril(torch.ones(T, T), diagonal=-1)
+    wei = F.softmax(torch.zeros(T, T).masked_fill(strict == 0, float("-inf")), dim=-1)
+    assert wei[0].isnan().all() and not wei[1:].isnan().any()

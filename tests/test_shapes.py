@@ -1,0 +1,129 @@
+"""Every shape comment in babygpt/ is run and must be true."""
+
+import importlib.util
+import re
+import tokenize
+
+import pytest
+import torch
+from conftest import TINY, B, random_tokens, tiny_model
+
+from babygpt.data import Corpus
+from babygpt.model import sample
+from babygpt.shapes import PACKAGE, ShapeTracer, find_comments, print_shapes, sizes_of
+from babygpt.training import TrainConfig, Trainer
+from babygpt.versions import VERSIONS, get_version
+
+FILES = sorted(PACKAGE.glob("*.py"))
+
+
+def trace_a_version(version, **changes):
+    """What the tracer sees in a training step, a shorter forward pass, and a draw."""
+    corpus = Corpus.from_text("abcdefghijk" * 20)
+    model = tiny_model(version, **changes)
+    trainer = Trainer(model, corpus, TrainConfig(batch_size=B))
+    with ShapeTracer(FILES, sizes_of(model.config, B, TINY["block_size"])) as step:
+        trainer.update()
+    with ShapeTracer(FILES, sizes_of(model.config, B, 5)) as shorter, torch.no_grad():
+        logits, _ = model(random_tokens(B, 5))
+        next(model.stream(random_tokens(B, 5), 1))
+        sample(logits[:, -1], top_k=3)
+        sample(logits[:, -1], temperature=0)
+    return step.seen + shorter.seen
+
+
+@pytest.fixture(scope="module")
+def seen():
+    seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
+    return seen + trace_a_version(get_version(10), attention="loop")
+
+
+def test_every_shape_comment_is_true(seen):
+    false = {f"{entry.comment} is {entry.shape}, expected {entry.expected}" for entry in seen if not entry.true}
+    assert not false
+
+
+def test_every_shape_comment_is_reached(seen):
+    comments = {comment for path in FILES for comment in find_comments(path)}
+    assert len(comments) > 60
+    missed = sorted(map(str, comments - {entry.comment for entry in seen}))
+    assert not missed
+
+
+def test_every_comment_that_looks_like_a_shape_is_checked():
+    """No `# a (B, T) thing` that reads like a checked comment and is not."""
+    for path in FILES:
+        checked = {comment.last_line for comment in find_comments(path)}
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type == tokenize.COMMENT and re.search(r"\((B|T|C|V|hs|n_head)\b", token.string):
+                    assert token.start[0] in checked, f"{path.name}: {token.line.strip()}"
+
+
+# The tracer itself
+
+
+def trace_source(tmp_path, body, *arguments, **sizes):
+    """What the tracer sees in `def f(x): body`."""
+    path = tmp_path / "traced.py"
+    path.write_text("import torch\n\ndef f(x):\n" + "".join(f"    {line}\n" for line in body), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("traced", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with ShapeTracer([path], sizes) as tracer:
+        module.f(*arguments)
+    return tracer.seen
+
+
+X = torch.zeros(2, 5)
+
+
+@pytest.mark.parametrize(
+    ("line", "true"),
+    [
+        ("y = x  # (B, T)", True),
+        ("y = x  # (T, B)", False),
+        ("y = x  # (B, T, 1)", False),
+        ("y = x.T  # (B, T) -> (T, B)", True),
+        ("y = x.T  # (B, T) -> (B, T)", False),
+        ("y = torch.cat((x, x))  # (2 * B, T)", True),
+        ("y, z = x, x[:1]  # (B, T)", False),
+        ("y = x.sum()  # ()", True),
+        ("y = x[0]  # (T,)", True),
+        ("y = x  # (B, Q)", False),
+        ("y = 3  # (B, T)", False),
+        ("y = x  # (B, T), new", True),
+        ("return x  # (B, T)", True),
+        ("return x.T  # (B, T)", False),
+        ("y = (x +\n         x.mean())  # (B, T)", True),
+    ],
+)
+def test_the_tracer_tells_true_comments_from_false_ones(tmp_path, line, true):
+    seen = trace_source(tmp_path, [line], X, B=2, T=5)
+    assert seen and all(entry.true for entry in seen) == true
+
+
+def test_the_tracer_sees_each_turn_of_a_loop_with_its_own_numbers(tmp_path):
+    body = ["for t in range(3):", "    y = x[:, :t + 1]  # (B, t + 1)"]
+    seen = trace_source(tmp_path, body, X, B=2)
+    assert [entry.shape for entry in seen] == [(2, 1), (2, 2), (2, 3)]
+    assert all(entry.true for entry in seen)
+
+
+def test_the_tracer_sees_nothing_of_a_line_that_does_not_run(tmp_path):
+    assert trace_source(tmp_path, ["if x is None:", "    y = x  # (B, T)"], X, B=2, T=5) == []
+
+
+def test_a_shape_comment_beside_no_assignment_is_an_error(tmp_path):
+    path = tmp_path / "wrong.py"
+    path.write_text("print(1)  # (B, T)\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"wrong.py:1: no assignment or return"):
+        find_comments(path)
+
+
+def test_the_table_for_the_learner_shows_code_letters_and_sizes(capsys):
+    print_shapes(get_version(6), get_version(6).module().Config())
+    out = capsys.readouterr().out
+    assert out.startswith("v6 multi-head, one forward pass with B = 4, T = 8, V = 65, C = 32, hs = 8\n")
+    assert re.search(r"v5.py, Head.forward\n  k = self.key\(x\) +\(B, T, hs\) = \(4, 8, 8\)  \(4 times\)\n", out)
+    assert re.search(r"return self.lm_head\(x\) +\(B, T, V\) = \(4, 8, 65\)\n", out)
