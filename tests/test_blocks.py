@@ -39,6 +39,12 @@ def test_feed_forward_is_one_layer_in_v7_and_widens_fourfold_from_v8():
     assert widths(v8.FeedForward(CONFIG)) == widths(v10.FeedForward(CONFIG)) == [(12, 48), (48, 12)]
 
 
+def test_the_feed_forward_layer_of_v7_ends_in_a_relu(x):
+    ffwd = v7.FeedForward(CONFIG)
+    linear = x @ ffwd.net[0].weight.T + ffwd.net[0].bias
+    assert torch.allclose(ffwd(x), linear.clamp(min=0), atol=1e-6)
+
+
 def test_without_the_relu_two_layers_are_one(x):
     ffwd = v8.FeedForward(CONFIG)
     first, _, second = ffwd.net

@@ -148,6 +148,7 @@ def test_shapes_prints_a_table_and_trains_nothing(run, tmp_path):
 def test_ctrl_c_saves_and_says_how_to_go_on_and_going_on_ends_as_if_never_stopped(
     run, tmp_path, monkeypatch, signal_number
 ):
+    before = signal.getsignal(signal_number)
     flags = f"--max-iters 8 --eval-interval 4 --eval-iters 1 --batch-size 2 {SMALL_V10}"
     assert run(10, flags + " --out-dir whole")[0] == 0
 
@@ -164,7 +165,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_going_on_ends_as_if_never_stoppe
     assert status == 130
     assert "Stopped and saved at step 3. To go on:" in out
     assert "-m babygpt.v10 --resume --out-dir stopped" in out
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal_number) is before
 
     status, out, _ = run(10, "--resume --out-dir stopped")
     assert status == 0

@@ -1,0 +1,163 @@
+"""What the lessons use again and again: training with a curve, pictures, samples.
+
+Set the environment variable BABYGPT_FAST=1 to shorten every training in the lessons to a
+few steps: the pages still run from top to bottom, but their losses mean nothing then.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from babygpt.data import SHAKESPEARE, Corpus
+from babygpt.model import Config, LanguageModel
+from babygpt.training import TrainConfig, Trainer
+from babygpt.versions import VERSIONS, get_version, select
+
+FAST = os.environ.get("BABYGPT_FAST", "") not in ("", "0")
+CURVES = Path(__file__).resolve().parent.parent / "lessons" / "curves.json"
+
+# Distinguishable without color: every version has its own line style and its own label at the end.
+STYLES = ["-", "--", "-.", ":"]
+
+
+def steps(n: int) -> int:
+    """n, or a fiftieth of it (10 at least) under BABYGPT_FAST=1."""
+    return max(10, n // 50) if FAST else n
+
+
+def new_model(number: int, seed: int = 1337, **sizes: object) -> LanguageModel:
+    """The model of a version with the sizes of its recipe `lecture`, changed by `sizes`."""
+    module = get_version(number).module()
+    torch.manual_seed(seed)
+    return module.Model(select(module.Config, get_version(number).preset("lecture") | sizes))
+
+
+def train(
+    model: LanguageModel,
+    corpus: Corpus,
+    max_iters: int,
+    learning_rate: float = 1e-3,
+    **settings: object,
+) -> Trainer:
+    """Train a model with a progress bar, evaluating ten times along the way.
+
+    Returns:
+        the trainer; its `history` is a list of {step, train, val, lr, seconds}.
+    """
+    max_iters = steps(max_iters)
+    defaults = {"eval_interval": max(1, max_iters // 10), "eval_iters": 5 if FAST else 100}
+    config = TrainConfig(max_iters=max_iters, learning_rate=learning_rate, **defaults | settings)
+    trainer = Trainer(model, corpus, config)
+    trainer.train()
+    last = trainer.history[-1]
+    print(
+        f"{last['step']:,} steps in {trainer.seconds:.0f} s: "
+        f"train {last['train']:.3f}, val {last['val']:.3f}" + ("  (BABYGPT_FAST: means nothing)" if FAST else "")
+    )
+    return trainer
+
+
+def sample_text(model: LanguageModel, corpus: Corpus, length: int = 200, seed: int = 1337) -> str:
+    """Text drawn from a model, starting from the first character of the vocabulary (a newline)."""
+    generator = torch.Generator().manual_seed(seed)
+    idx = model.generate(torch.zeros((1, 1), dtype=torch.long), length, generator=generator)
+    return corpus.tokenizer.decode(idx[0, 1:].tolist())
+
+
+def recorded(number: int) -> dict[str, list[float]]:
+    """The curve of a version's recipe `lecture`, recorded on the machine that curves.json names.
+
+    Returns:
+        {"step": [...], "train": [...], "val": [...]}
+    """
+    return json.loads(CURVES.read_text(encoding="utf-8"))["curves"][get_version(number).name]
+
+
+def plot_curves(trainer: Trainer, label: str, earlier: list[int] = (), ax: Axes | None = None) -> Axes:
+    """The validation loss of a training just done, beside the recorded curves of earlier versions."""
+    ax = ax or plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    for i, number in enumerate(earlier):
+        curve = recorded(number)
+        ax.plot(curve["step"], curve["val"], STYLES[1 + i % 3], color="gray", linewidth=1)
+        ax.annotate(f"v{number} (recorded)", (curve["step"][-1], curve["val"][-1]), xytext=(4, 0),
+                    textcoords="offset points", va="center", color="gray", fontsize=8)  # fmt: skip
+    history = trainer.history
+    ax.plot([r["step"] for r in history], [r["val"] for r in history], "-", color="C0", marker=".")
+    ax.annotate(label, (history[-1]["step"], history[-1]["val"]), xytext=(4, 0), textcoords="offset points",
+                va="center", color="C0", fontweight="bold")  # fmt: skip
+    ax.set(xlabel="training step", ylabel="validation loss (nats per character)")
+    ax.margins(x=0.2)
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def show_matrix(
+    matrix: Tensor,
+    title: str = "",
+    ax: Axes | None = None,
+    labels: str | list[str] | None = None,
+    numbers: bool | None = None,
+    xlabel: str = "looks at token",
+    ylabel: str = "token",
+) -> Axes:
+    """A matrix as a grid of shades, (T, T) say, with its numbers where they can be read.
+
+    Args:
+        labels: what to write beside rows and columns, a character each; their numbers if None.
+        numbers: write the numbers into the cells; by default for up to 10 rows.
+    """
+    matrix = matrix.detach().float().cpu()
+    rows, columns = matrix.shape
+    ax = ax or plt.subplots(figsize=(0.5 * columns + 1.5, 0.5 * rows + 1), layout="constrained")[1]
+    finite = matrix[matrix.isfinite()]
+    ax.imshow(matrix.masked_fill(~matrix.isfinite(), float("nan")), cmap="Blues", aspect="auto")
+    ax.set_facecolor("lightgray")  # what is minus infinity
+    if numbers if numbers is not None else rows <= 10:
+        middle = (finite.min() + finite.max()) / 2
+        for i in range(rows):
+            for j in range(columns):
+                value = matrix[i, j].item()
+                text = "−∞" if value == float("-inf") else f"{value:.2f}".rstrip("0").rstrip(".")
+                ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if value > middle else "black")
+    if labels is not None:
+        names = ["↵" if label == "\n" else "␣" if label == " " else label for label in labels]
+        ax.set_xticks(range(columns), names[:columns])
+        ax.set_yticks(range(rows), names[:rows])
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
+def record_curves() -> None:
+    """Train versions 1 to 9 by the recipe `lecture` and write their curves to lessons/curves.json."""
+    from babygpt.reproduce import train_lecture
+
+    corpus, curves = Corpus.load(SHAKESPEARE), {}
+    for version in VERSIONS[:9]:
+        history = train_lecture(version, corpus, seed=1337).history
+        curves[version.name] = {
+            key: [round(record[key], 4) for record in history] for key in ("step", "train", "val", "seconds")
+        }
+    about = {"recipe": "lecture", "seed": 1337, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    CURVES.write_text(json.dumps({"about": about, "curves": curves}, indent=1) + "\n", encoding="utf-8")
+
+
+def model_size(model: LanguageModel) -> int:
+    """The number of parameters of a model."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def shapes(number: int, config: Config | None = None) -> None:
+    """Print the shape of every tensor in a forward pass of a version, as `--shapes` does."""
+    from babygpt.shapes import print_shapes
+
+    version = get_version(number)
+    print_shapes(version, config or select(version.module().Config, version.preset("lecture")))
+
+
+if __name__ == "__main__":
+    record_curves()

@@ -1,0 +1,109 @@
+"""Notebooks from lessons: `python -m babygpt.notebooks` writes `notebooks/` from `lessons/`.
+
+A lesson is jupytext Markdown: prose, and ```python cells that may carry tags.
+
+    tags=["stub"]        the learner's version of an exercise; it ends in NotImplementedError
+    tags=["solution"]    the answer, folded in the lesson, only in `notebooks/solutions/`
+    tags=["check"]       the call of a function in `babygpt/checks/`, in both
+
+The same lessons give the same bytes: cell ids are numbers, and nothing carries outputs.
+"""
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import nbformat
+import tyro
+from nbformat import NotebookNode
+
+from babygpt.errors import exit_status, require
+from babygpt.runs import write_atomically
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class NotebookConfig:
+    """Write the notebooks that the lessons stand for."""
+
+    check: bool = False
+    """Write nothing; exit with status 1 if a notebook is not what its lesson gives."""
+
+
+def lessons(folder: Path = ROOT / "lessons") -> list[Path]:
+    """The lessons in their order: `00_setup.md`, `01_bigram.md`, ..."""
+    return sorted(folder.glob("[0-9][0-9]_*.md"))
+
+
+def build(lesson: Path, solutions: bool) -> NotebookNode:
+    """The notebook of a lesson: the learner's, or the one with the solutions."""
+    source = jupytext.reads(lesson.read_text(encoding="utf-8"), fmt="md")
+    cells, after_solution = [], False
+    for position, cell in enumerate(source.cells):
+        tags = cell.metadata.get("tags", [])
+        following = source.cells[position + 1].metadata.get("tags", []) if position + 1 < len(source.cells) else []
+        if cell.cell_type == "markdown":
+            text = cell.source
+            if "solution" in following:  # the fold around a solution is for readers of the lesson
+                text = re.sub(r"<details>\s*<summary>Solution[^<]*</summary>\s*\Z", "", text)
+            if after_solution:
+                text = re.sub(r"\A\s*</details>", "", text)
+            if text.strip():
+                cells.append(nbformat.v4.new_markdown_cell(text.strip()))
+        elif not ("stub" in tags and solutions) and not ("solution" in tags and not solutions):
+            new = nbformat.v4.new_code_cell(cell.source)
+            # Only the bare stub may fail: a check that fails must stop "Run all".
+            new.metadata["tags"] = [*tags, "raises-exception"] if "stub" in tags else tags
+            cells.append(new)
+        after_solution = "solution" in tags
+    for number, cell in enumerate(cells):
+        cell.id = f"{lesson.stem[:2]}-{number:03d}"
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    nbformat.validate(notebook)
+    return notebook
+
+
+def render(notebook: NotebookNode) -> bytes:
+    """The file of a notebook."""
+    return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def targets(root: Path = ROOT) -> dict[Path, bytes]:
+    """What every notebook must hold: file and content."""
+    files = {}
+    for lesson in lessons(root / "lessons"):
+        files[root / "notebooks" / f"{lesson.stem}.ipynb"] = render(build(lesson, solutions=False))
+        files[root / "notebooks" / "solutions" / f"{lesson.stem}.ipynb"] = render(build(lesson, solutions=True))
+    return files
+
+
+def write(config: NotebookConfig) -> int:
+    """Write all notebooks, or compare them; return the exit status."""
+    files = targets()
+    require(bool(files), f"there are no lessons in {ROOT / 'lessons'}: run this from a complete clone")
+    stale = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
+    if config.check:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not what its lesson gives: run `make notebooks`")
+        return 1 if stale else 0
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, files[path])
+    print(f"{len(files)} notebooks in {ROOT / 'notebooks'}, {len(stale)} of them written anew")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Build as the command line says, and exit: 0, or 1 for a stale notebook under --check."""
+    config = tyro.cli(NotebookConfig, args=argv, prog="python -m babygpt.notebooks")
+    sys.exit(exit_status(lambda: write(config)))
+
+
+if __name__ == "__main__":
+    main()
