@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup train test lint format reproduce
+.PHONY: help setup train test lint format notebooks reproduce
 
 help:
 	@echo "make train       train version 10 on tiny Shakespeare (about two minutes on two CPU cores)"
 	@echo "make test        lint, and run the tests"
 	@echo "make format      lay the code out as ruff wants it"
+	@echo "make notebooks   write notebooks/ anew from lessons/"
 	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and check their losses"
 	@echo "Each makes the environment .venv first, if it is not there."
 
@@ -36,6 +37,9 @@ lint: setup
 format: setup
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
+
+notebooks: setup
+	@$(BIN)/python -m babygpt.notebooks
 
 reproduce: setup
 	@$(BIN)/python -m babygpt.reproduce

@@ -6,6 +6,7 @@ few steps: the pages still run from top to bottom, but their losses mean nothing
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,8 +22,8 @@ from babygpt.versions import VERSIONS, get_version, select
 FAST = os.environ.get("BABYGPT_FAST", "") not in ("", "0")
 CURVES = Path(__file__).resolve().parent.parent / "lessons" / "curves.json"
 
-# Distinguishable without color: every version has its own line style and its own label at the end.
-STYLES = ["-", "--", "-.", ":"]
+# Lines to be told apart without color; each also has its name at its end.
+STYLES = ["--", ":", "-.", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2))]
 
 
 def steps(n: int) -> int:
@@ -78,20 +79,29 @@ def recorded(number: int) -> dict[str, list[float]]:
     return json.loads(CURVES.read_text(encoding="utf-8"))["curves"][get_version(number).name]
 
 
-def plot_curves(trainer: Trainer, label: str, earlier: list[int] = (), ax: Axes | None = None) -> Axes:
-    """The validation loss of a training just done, beside the recorded curves of earlier versions."""
+def plot_curves(trainer: Trainer, label: str, earlier: Sequence[int] = (), ax: Axes | None = None) -> Axes:
+    """The validation loss of a training just done, beside the recorded curves of earlier versions.
+
+    The first evaluation, before any training, is left out: its loss near 4.2 would flatten all else.
+    """
     ax = ax or plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    done = {"step": [r["step"] for r in trainer.history], "val": [r["val"] for r in trainer.history]}
+    curves = [(label, done, "-", "C0", 2.5)]
     for i, number in enumerate(earlier):
-        curve = recorded(number)
-        ax.plot(curve["step"], curve["val"], STYLES[1 + i % 3], color="gray", linewidth=1)
-        ax.annotate(f"v{number} (recorded)", (curve["step"][-1], curve["val"][-1]), xytext=(4, 0),
-                    textcoords="offset points", va="center", color="gray", fontsize=8)  # fmt: skip
-    history = trainer.history
-    ax.plot([r["step"] for r in history], [r["val"] for r in history], "-", color="C0", marker=".")
-    ax.annotate(label, (history[-1]["step"], history[-1]["val"]), xytext=(4, 0), textcoords="offset points",
-                va="center", color="C0", fontweight="bold")  # fmt: skip
-    ax.set(xlabel="training step", ylabel="validation loss (nats per character)")
-    ax.margins(x=0.2)
+        curves.append((f"v{number} (recorded)", recorded(number), STYLES[i % len(STYLES)], "0.35", 1.2))
+    for _, curve, style, color, width in curves:
+        ax.plot(curve["step"][1:], curve["val"][1:], linestyle=style, color=color, linewidth=width)
+    low, high = ax.get_ylim()
+    right = max(curve["step"][-1] for _, curve, *_ in curves)
+    free = low  # labels stand at the right, above one another where the curves end too close
+    for name, curve, _, color, width in sorted(curves, key=lambda c: c[1]["val"][-1]):
+        y = max(curve["val"][-1], free)
+        end = curve["step"][-1], curve["val"][-1]
+        ax.annotate(name, end, xytext=(1.04 * right, y), color=color, va="center", fontsize=9,
+                    fontweight="bold" if width > 2 else None,
+                    arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.6})  # fmt: skip
+        free = y + 0.06 * (high - low)
+    ax.set(xlim=(0, 1.35 * right), xlabel="training step", ylabel="validation loss (nats per character)")
     ax.grid(alpha=0.3)
     return ax
 
@@ -115,7 +125,7 @@ def show_matrix(
     rows, columns = matrix.shape
     ax = ax or plt.subplots(figsize=(0.5 * columns + 1.5, 0.5 * rows + 1), layout="constrained")[1]
     finite = matrix[matrix.isfinite()]
-    ax.imshow(matrix.masked_fill(~matrix.isfinite(), float("nan")), cmap="Blues", aspect="auto")
+    ax.imshow(matrix.masked_fill(~matrix.isfinite(), float("nan")).numpy(), cmap="Blues", aspect="auto")
     ax.set_facecolor("lightgray")  # what is minus infinity
     if numbers if numbers is not None else rows <= 10:
         middle = (finite.min() + finite.max()) / 2

@@ -6,7 +6,8 @@ A lesson is jupytext Markdown: prose, and ```python cells that may carry tags.
     tags=["solution"]    the answer, folded in the lesson, only in `notebooks/solutions/`
     tags=["check"]       the call of a function in `babygpt/checks/`, in both
 
-The same lessons give the same bytes: cell ids are numbers, and nothing carries outputs.
+Each notebook gets a first cell that fetches babygpt where it is missing (Colab), and does
+nothing elsewhere. The same lessons give the same bytes: cell ids are numbers, and nothing carries outputs.
 """
 
 import json
@@ -24,6 +25,20 @@ from babygpt.errors import exit_status, require
 from babygpt.runs import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
+
+REPOSITORY = ""  # the public address of this project; set it once it has one, and run `make notebooks`
+BOOTSTRAP = f'''\
+# Where babygpt is not installed, on Colab say, this fetches it. Elsewhere it does nothing.
+REPOSITORY = "{REPOSITORY}"  # the address to clone babygpt from
+
+import importlib.util, subprocess, sys
+
+if importlib.util.find_spec("babygpt") is None:
+    if not REPOSITORY:
+        raise SystemExit("babygpt is not installed here: put the address of its repository into REPOSITORY above")
+    subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "babygpt-course"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "babygpt-course"], check=True)
+    sys.path.insert(0, "babygpt-course")'''
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,9 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
             new.metadata["tags"] = [*tags, "raises-exception"] if "stub" in tags else tags
             cells.append(new)
         after_solution = "solution" in tags
+    bootstrap = nbformat.v4.new_code_cell(BOOTSTRAP)
+    bootstrap.metadata["tags"] = ["bootstrap"]
+    cells.insert(1, bootstrap)
     for number, cell in enumerate(cells):
         cell.id = f"{lesson.stem[:2]}-{number:03d}"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}

@@ -60,9 +60,7 @@ def expect_same(found: Any, expected: Any, what: str, look_at: str, atol: float 
         found = torch.as_tensor(found)
     found = found.detach()
     if found.shape != expected.shape:
-        raise CheckFailed(
-            f"{what} has the shape {tuple(found.shape)}, expected {tuple(expected.shape)}: {look_at}"
-        )
+        raise CheckFailed(f"{what} has the shape {tuple(found.shape)}, expected {tuple(expected.shape)}: {look_at}")
     if not torch.allclose(found.double(), expected.double(), atol=atol):
         raise CheckFailed(f"{what} is {short(found)}, expected {short(expected)}: {look_at}")
 

@@ -1,0 +1,73 @@
+"""What the lessons lean on: recorded curves, short trainings, pictures."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from babygpt import lab
+from babygpt.versions import VERSIONS
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    with plt.rc_context({"backend": "Agg"}):
+        yield
+    plt.close("all")
+
+
+def test_the_recorded_curves_end_inside_the_bands_of_their_recipes():
+    about = json.loads(lab.CURVES.read_text(encoding="utf-8"))["about"]
+    assert {"recipe", "seed", "torch", "threads"} <= set(about)
+    for version in VERSIONS[:9]:
+        curve, recipe = lab.recorded(version.number), version.preset("lecture")
+        assert curve["step"][-1] == recipe["max_iters"]
+        assert curve["step"][1] == recipe["eval_interval"]
+        low, high = version.band
+        assert low < curve["val"][-1] < high
+        assert len(curve["step"]) == len(curve["train"]) == len(curve["val"]) == len(curve["seconds"])
+
+
+def test_the_fast_setting_cuts_trainings_to_a_fiftieth(monkeypatch):
+    monkeypatch.setattr(lab, "FAST", True)
+    assert [lab.steps(n) for n in (5000, 600, 100)] == [100, 12, 10]
+    monkeypatch.setattr(lab, "FAST", False)
+    assert lab.steps(5000) == 5000
+
+
+def test_a_training_in_a_lesson_evaluates_ten_times_and_says_where_it_ends(shakespeare, monkeypatch, capsys):
+    monkeypatch.setattr(lab, "FAST", True)
+    trainer = lab.train(lab.new_model(5), shakespeare, max_iters=1000, learning_rate=1e-2)
+    assert [record["step"] for record in trainer.history] == list(range(0, 21, 2))
+    assert trainer.config.learning_rate == 1e-2
+    assert "20 steps in" in capsys.readouterr().out
+
+
+def test_a_new_model_has_the_sizes_of_the_lecture_unless_told_otherwise():
+    assert lab.model_size(lab.new_model(9)) == 42_369
+    assert lab.new_model(9, n_layer=1).config.n_layer == 1
+    assert torch.equal(lab.new_model(5).lm_head.weight, lab.new_model(5).lm_head.weight)
+
+
+def test_a_sample_is_the_same_for_the_same_seed(shakespeare):
+    model = lab.new_model(1)
+    first, again, other = (lab.sample_text(model, shakespeare, 30, seed) for seed in (1, 1, 2))
+    assert first == again != other and len(first) == 30
+
+
+def test_every_curve_is_drawn_and_named(shakespeare, monkeypatch):
+    monkeypatch.setattr(lab, "FAST", True)
+    trainer = lab.train(lab.new_model(5), shakespeare, max_iters=1000)
+    ax = lab.plot_curves(trainer, "v5", earlier=[1, 2, 3])
+    assert len(ax.lines) == 4
+    assert [text.get_text() for text in ax.texts if "v5" == text.get_text()] == ["v5"]
+    assert len({text.xyann[1] for text in ax.texts}) == 4  # no name on top of another
+
+
+def test_a_matrix_is_drawn_with_its_numbers_and_characters():
+    scores = torch.zeros(3, 3).masked_fill(torch.triu(torch.ones(3, 3), 1) == 1, float("-inf"))
+    ax = lab.show_matrix(scores, labels="a \n")
+    assert [text.get_text() for text in ax.texts] == ["0", "−∞", "−∞", "0", "0", "−∞", "0", "0", "0"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "␣", "↵"]
+    assert not lab.show_matrix(torch.rand(20, 20)).texts
