@@ -47,11 +47,13 @@ def train(
 ) -> Trainer:
     """Train a model with a progress bar, evaluating ten times along the way.
 
+    On the CPU, unless told otherwise: the models of the lessons are too small to gain from a GPU.
+
     Returns:
         the trainer; its `history` is a list of {step, train, val, lr, seconds}.
     """
     max_iters = steps(max_iters)
-    defaults = {"eval_interval": max(1, max_iters // 10), "eval_iters": 5 if FAST else 100}
+    defaults = {"device": "cpu", "eval_interval": max(1, max_iters // 10), "eval_iters": 5 if FAST else 100}
     config = TrainConfig(max_iters=max_iters, learning_rate=learning_rate, **defaults | settings)
     trainer = Trainer(model, corpus, config)
     trainer.train()
@@ -114,26 +116,42 @@ def show_matrix(
     numbers: bool | None = None,
     xlabel: str = "looks at token",
     ylabel: str = "token",
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """A matrix as a grid of shades, (T, T) say, with its numbers where they can be read.
 
     Args:
         labels: what to write beside rows and columns, a character each; their numbers if None.
         numbers: write the numbers into the cells; by default for up to 10 rows.
+        vmin, vmax: what is drawn lightest and darkest; the smallest and largest number if None.
     """
     matrix = matrix.detach().float().cpu()
     rows, columns = matrix.shape
     ax = ax or plt.subplots(figsize=(0.5 * columns + 1.5, 0.5 * rows + 1), layout="constrained")[1]
     finite = matrix[matrix.isfinite()]
-    ax.imshow(matrix.masked_fill(~matrix.isfinite(), float("nan")).numpy(), cmap="Blues", aspect="auto")
+    image = matrix.masked_fill(~matrix.isfinite(), float("nan")).numpy()
+    ax.imshow(image, cmap="Blues", aspect="auto", vmin=vmin, vmax=vmax)
     ax.set_facecolor("lightgray")  # what is minus infinity
     if numbers if numbers is not None else rows <= 10:
-        middle = (finite.min() + finite.max()) / 2
+        low = finite.min().item() if vmin is None else vmin
+        high = finite.max().item() if vmax is None else vmax
         for i in range(rows):
             for j in range(columns):
                 value = matrix[i, j].item()
                 text = "−∞" if value == float("-inf") else f"{value:.2f}".rstrip("0").rstrip(".")
-                ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if value > middle else "black")
+                ax.text(
+                    j,
+                    i,
+                    text,
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if value > (low + high) / 2 else "black",
+                )
+    if labels is None and rows <= 10 and columns <= 16:
+        ax.set_xticks(range(columns))
+        ax.set_yticks(range(rows))
     if labels is not None:
         names = ["↵" if label == "\n" else "␣" if label == " " else label for label in labels]
         ax.set_xticks(range(columns), names[:columns])

@@ -24,6 +24,7 @@ from nbformat import NotebookNode
 from babygpt.errors import exit_status, require
 from babygpt.runs import write_atomically
 
+OPEN_FOLD = re.compile(r"<details><summary>Solution</summary>\s*\Z")
 ROOT = Path(__file__).resolve().parent.parent
 
 REPOSITORY = ""  # the public address of this project; set it once it has one, and run `make notebooks`
@@ -35,7 +36,10 @@ import importlib.util, subprocess, sys
 
 if importlib.util.find_spec("babygpt") is None:
     if not REPOSITORY:
-        raise SystemExit("babygpt is not installed here: put the address of its repository into REPOSITORY above")
+        raise SystemExit(
+            "babygpt is not installed in this Python. On your own machine, choose the kernel of babygpt's .venv; "
+            "on Colab, put the address of the repository into REPOSITORY above."
+        )
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "babygpt-course"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "babygpt-course"], check=True)
     sys.path.insert(0, "babygpt-course")'''
@@ -57,24 +61,28 @@ def lessons(folder: Path = ROOT / "lessons") -> list[Path]:
 def build(lesson: Path, solutions: bool) -> NotebookNode:
     """The notebook of a lesson: the learner's, or the one with the solutions."""
     source = jupytext.reads(lesson.read_text(encoding="utf-8"), fmt="md")
-    cells, after_solution = [], False
-    for position, cell in enumerate(source.cells):
+    cells, folded = [], False
+    for cell in source.cells:
         tags = cell.metadata.get("tags", [])
-        following = source.cells[position + 1].metadata.get("tags", []) if position + 1 < len(source.cells) else []
         if cell.cell_type == "markdown":
+            # The fold around a solution is for readers of the page: learners get nothing of what
+            # it holds, and in the other notebook it stands open.
             text = cell.source
-            if "solution" in following:  # the fold around a solution is for readers of the lesson
-                text = re.sub(r"<details>\s*<summary>Solution[^<]*</summary>\s*\Z", "", text)
-            if after_solution:
-                text = re.sub(r"\A\s*</details>", "", text)
+            if folded and "</details>" in text:
+                inside, text = text.split("</details>", 1)
+                text = inside + text if solutions else text
+                folded = False
+            elif folded and not solutions:
+                text = ""
+            if OPEN_FOLD.search(text):
+                text, folded = OPEN_FOLD.sub("", text), True
             if text.strip():
                 cells.append(nbformat.v4.new_markdown_cell(text.strip()))
-        elif not ("stub" in tags and solutions) and not ("solution" in tags and not solutions):
+        elif solutions and "stub" not in tags or not solutions and not folded:
             new = nbformat.v4.new_code_cell(cell.source)
             # Only the bare stub may fail: a check that fails must stop "Run all".
             new.metadata["tags"] = [*tags, "raises-exception"] if "stub" in tags else tags
             cells.append(new)
-        after_solution = "solution" in tags
     bootstrap = nbformat.v4.new_code_cell(BOOTSTRAP)
     bootstrap.metadata["tags"] = ["bootstrap"]
     cells.insert(1, bootstrap)

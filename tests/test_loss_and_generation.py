@@ -153,12 +153,13 @@ def test_generation_keeps_no_gradients():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_evaluating_restores_the_mode_even_after_an_error():
-    model = tiny_model(VERSIONS[9]).train()
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluating_restores_the_mode_even_after_an_error(training):
+    model = tiny_model(VERSIONS[9]).train(training)
     with pytest.raises(RuntimeError, match="oops"), evaluating(model):
         assert not model.training
         raise RuntimeError("oops")
-    assert model.training
+    assert model.training == training
 
 
 @pytest.mark.parametrize(
