@@ -53,7 +53,7 @@ def train(
         the trainer; its `history` is a list of {step, train, val, lr, seconds}.
     """
     max_iters = steps(max_iters)
-    defaults = {"device": "cpu", "eval_interval": max(1, max_iters // 10), "eval_iters": 5 if FAST else 100}
+    defaults = {"device": "cpu", "eval_interval": max(1, max_iters // 10), "eval_iters": 5 if FAST else 200}
     config = TrainConfig(max_iters=max_iters, learning_rate=learning_rate, **defaults | settings)
     trainer = Trainer(model, corpus, config)
     trainer.train()
@@ -76,7 +76,7 @@ def recorded(number: int) -> dict[str, list[float]]:
     """The curve of a version's recipe `lecture`, recorded on the machine that curves.json names.
 
     Returns:
-        {"step": [...], "train": [...], "val": [...]}
+        {"step": [...], "train": [...], "val": [...], "seconds": [...]}
     """
     return json.loads(CURVES.read_text(encoding="utf-8"))["curves"][get_version(number).name]
 
@@ -139,7 +139,7 @@ def show_matrix(
         for i in range(rows):
             for j in range(columns):
                 value = matrix[i, j].item()
-                text = "−∞" if value == float("-inf") else f"{value:.2f}".rstrip("0").rstrip(".")
+                text = "−∞" if value == float("-inf") else f"{round(value, 2) + 0.0:g}"
                 ax.text(
                     j,
                     i,

@@ -2,8 +2,8 @@
 
 New since version 7, four changes at once, as in the lecture:
 1. attention and feed-forward form a block, and three blocks follow one another;
-2. what a part computes is added to its input, so gradients reach the embeddings
-   through nothing but additions: the residual connection;
+2. what a part computes is added to its input, so the gradient has a way back through
+   the whole stack that is nothing but additions: the residual connection;
 3. `proj` mixes the heads' outputs before they are added;
 4. the feed-forward layer widens to 4 x n_embd and projects back.
 

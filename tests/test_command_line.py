@@ -212,6 +212,13 @@ def test_a_schedule_that_ends_at_max_iters_cannot_be_stretched(run):
 # Bad input
 
 
+class Evil:
+    """A pickle that creates a file when it is read."""
+
+    def __reduce__(self):
+        return open, ("created-by-a-checkpoint", "w")
+
+
 @pytest.mark.parametrize(
     ("number", "flags", "message"),
     [
@@ -243,7 +250,7 @@ def test_bad_input_gets_one_sentence_status_2_and_leaves_nothing(run, tmp_path, 
     for name in ("text", "evil"):
         (tmp_path / name).mkdir()
     (tmp_path / "text/checkpoint.pt").write_text("no checkpoint", encoding="utf-8")
-    torch.save({"format": 1, "run_me": Run}, tmp_path / "evil/checkpoint.pt")  # a pickled class, not data
+    torch.save({"format": 1, "run_me": Evil()}, tmp_path / "evil/checkpoint.pt")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     status, out, err = run(number, flags)
     assert status == 2

@@ -44,9 +44,9 @@ def test_one_step_of_adamw_is_the_update_of_the_paper():
     optimizer = make_optimizer(model, config)
     p = model.weight.detach().clone()
     m = v = torch.zeros_like(p)
-    for step in (1, 2, 3):
+    for step, size in ((1, 3.0), (2, 0.1), (3, 0.5)):  # gradients that grow and shrink
         optimizer.zero_grad()
-        model(torch.ones(1, 3) * step).square().sum().backward()
+        model(torch.ones(1, 3) * size).square().sum().backward()
         g = model.weight.grad.clone()
         optimizer.step()
         m = 0.9 * m + 0.1 * g
@@ -164,6 +164,18 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(rhyme):
     assert same_weights(first, again)
     assert [r["val"] for r in first.history] == [r["val"] for r in again.history]
     assert not same_weights(first, other)
+
+
+def test_dropout_depends_on_the_seed_of_the_training_not_on_what_was_drawn_before(rhyme):
+    def after_drawing(n):
+        config = TrainConfig(**QUICK)
+        model = tiny_model(get_version(10), vocab_size=rhyme.tokenizer.vocab_size, dropout=0.3)
+        torch.rand(n)  # a sample, say, between making the model and training it
+        trainer = Trainer(model, rhyme, config)
+        trainer.train(progress=False)
+        return trainer
+
+    assert same_weights(after_drawing(0), after_drawing(100))
 
 
 def test_training_makes_exactly_max_iters_updates_and_evaluates_at_both_ends(rhyme):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from babygpt.checks.core import exercise, expect, expect_same
 from babygpt.v2 import Config, Model, average
@@ -55,6 +56,16 @@ def shapes_of_sums(answer: Callable[[], list[tuple[int, ...] | None]]) -> None:
         expect(shape == expected, f"sum {number}, {left} + {right}: you say {shape}, but {look_at}")
 
 
+class Counting(TorchFunctionMode):
+    """Counts the operations on tensors while it is entered."""
+
+    operations = 0
+
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        self.operations += 1
+        return func(*args, **kwargs or {})
+
+
 @exercise("2.3")
 def one_loop(answer: Callable[[Tensor], Tensor]) -> None:
     """The answer returns the mean of each token and those before it, (B, T, C)."""
@@ -72,6 +83,14 @@ def one_loop(answer: Callable[[Tensor], Tensor]) -> None:
             expect(found.isfinite().all(), "there is inf or NaN in it: token t is the mean of t + 1 tokens, not of t")
             expect_same(found[:, 0], x[:, 0], "token 0", "it hears itself, whole")
         expect_same(found, expected, "the result", "token t is the sum of tokens 0 to t, divided by t + 1")
+    with Counting() as counting:
+        answer(torch.zeros(500, 2, 3))
+    # One loop takes a few operations for each of the 2 tokens, whatever B is.
+    expect(
+        counting.operations < 500,
+        f"the means are right, but for 500 chunks of 2 tokens it took {counting.operations} operations: "
+        f"is there still a loop over b? x[:, t] is token t of all chunks at once",
+    )
 
 
 @exercise("2.4")

@@ -13,8 +13,9 @@ from babygpt.v2 import Config, Model
 def row_sums_without_keepdim(answer: Callable[[], list[float]]) -> None:
     """The answer returns the three row sums."""
     found = answer()
+    expect(len(found) == 3, f"there are three rows, so three sums, and your list has {len(found)}")
     expect(
-        not torch.allclose(torch.tensor(found, dtype=torch.float64), torch.ones(3, dtype=torch.float64)),
+        not torch.allclose(torch.as_tensor(found, dtype=torch.float64), torch.ones(3, dtype=torch.float64)),
         "these are the row sums with keepdim=True; without it, column j is divided by the j-th sum",
     )
     expect_same(found, [1, 1.5, 1 + 1 / 2 + 1 / 3], "the list", "divide column j of the triangle by j + 1", atol=0.01)

@@ -37,7 +37,7 @@ def attend(answer: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tens
     x = torch.randn(B, T, C)
     w_query, w_key, w_value = (torch.randn(C, hs) * C**-0.5 for _ in range(3))
     found = answer(x, w_query, w_key, w_value)
-    expect(isinstance(found, tuple) and len(found) == 2, "return two tensors: the output, and the weights wei")
+    expect(isinstance(found, tuple | list) and len(found) == 2, "return two tensors: the output, and the weights wei")
     out, wei = found
     expect(
         isinstance(wei, Tensor) and wei.shape == (B, T, T),
@@ -105,6 +105,8 @@ def divides_by_root_of_head_size(answer: Callable[[Head], bool]) -> None:
         config = Config(n_embd=n_embd)
         sizes = f"n_embd = {n_embd}, head_size = {head_size}"
         verdict = answer(Head(config, head_size))
+        if isinstance(verdict, Tensor) and verdict.dtype == torch.bool and verdict.numel() == 1:
+            verdict = verdict.item()
         expect(isinstance(verdict, bool), f"your test must return True or False, and it returned {verdict!r}")
         expect(verdict, f"your test says False of a right head ({sizes}): is there room for rounding?")
         for what, scale in ((f"by the root of C = {n_embd}", n_embd**-0.5), ("by nothing", 1.0)):

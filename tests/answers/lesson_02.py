@@ -85,6 +85,7 @@ ANSWERS = {
         {
             "not divided": (lambda x: x.cumsum(dim=1), "these are the sums"),
             "divided by t": (lambda x: x.cumsum(dim=1) / torch.arange(x.shape[1])[:, None], r"t \+ 1 tokens, not of t"),
+            "both loops": (v2.average, "still a loop over b"),
             "x changed": (changes_x, "x was changed"),
             "a total that is part of x": (begins_with_a_view, "x was changed"),
             "the token itself left out": (without_the_current_token, "token 0"),

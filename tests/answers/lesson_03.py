@@ -33,7 +33,7 @@ ANSWERS = {
         {
             "as if keepdim were there": (lambda: [1, 1, 1], "with keepdim=True"),
             "the sums before the division": (lambda: [1, 2, 3], "divide column j"),
-            "two numbers only": (lambda: [1, 1.5], "stopped|shape"),
+            "two numbers only": (lambda: [1, 1.5], "three sums, and your list has 2"),
         },
     ),
     checks.last_two: (

@@ -15,6 +15,20 @@ def init_like_gpt2(model, std=0.02, factor=2, projections=("sa.proj", "ffwd.net.
             nn.init.zeros_(module.bias)
 
 
+def only_linear_layers(model):
+    embeddings = [model.token_embedding_table, model.position_embedding_table]
+    before = [table.weight.detach().clone() for table in embeddings]
+    init_like_gpt2(model)
+    for table, weight in zip(embeddings, before, strict=True):
+        table.weight.data = weight
+
+
+def no_positions(model):
+    before = model.position_embedding_table.weight.detach().clone()
+    init_like_gpt2(model)
+    model.position_embedding_table.weight.data = before
+
+
 class SwitchBlock(nn.Module):
     def __init__(self, config, residual, proj, wide):
         super().__init__()
@@ -84,6 +98,8 @@ ANSWERS = {
                 r"ffwd.net\[2\].*not divided",
             ),
             "everything divided": (lambda model: init_like_gpt2(model, projections=("",)), "only the two projections"),
+            "the embeddings forgotten": (only_linear_layers, "token_embedding_table is .*drawn anew"),
+            "the positions forgotten": (no_positions, "position_embedding_table is .*drawn anew"),
             "the biases forgotten": (lambda model: init_like_gpt2(model, biases=False), "bias starts at 0"),
         },
     ),
