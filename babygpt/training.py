@@ -99,12 +99,14 @@ def estimate_loss(
     """
     block_size = model.config.block_size
     rows = max(1, EVAL_TOKENS // block_size)
+    device = next(model.parameters()).device
     losses = {}
     with evaluating(model):
         for split in ("train", "val"):
             generator = torch.Generator().manual_seed(seed)
             x, y = corpus.get_batch(split, eval_iters * batch_size, block_size, generator)
-            sums = [model(xb, yb)[1] * len(xb) for xb, yb in zip(x.split(rows), y.split(rows), strict=True)]
+            portions = zip(x.to(device).split(rows), y.to(device).split(rows), strict=True)
+            sums = [model(xb, yb)[1] * len(xb) for xb, yb in portions]
             losses[split] = (torch.stack(sums).sum() / len(x)).item()
     return losses
 

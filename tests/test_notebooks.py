@@ -183,3 +183,11 @@ def test_the_learners_notebook_runs_to_the_end_with_every_exercise_open(lesson, 
         assert errors(cell) == expected, cell.source
     for cell in tagged(notebook, "check"):
         assert re.fullmatch(r"(Exercise \d+\.\d is still open\.\n)+", printed(cell)), printed(cell)
+
+
+@every_lesson
+def test_the_map_gives_the_minutes_of_the_lesson_and_links_to_it(lesson):
+    minutes = re.search(r"^\*About (\d+) minutes", lesson.read_text(encoding="utf-8"), flags=re.MULTILINE)[1]
+    rows = (lesson.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    row = next(row for row in rows if f"]({lesson.name})" in row)
+    assert row.split("|")[3].strip() == minutes
