@@ -62,13 +62,18 @@ def expect_same(found: Any, expected: Any, what: str, look_at: str, atol: float 
     if found.shape != expected.shape:
         raise CheckFailed(f"{what} has the shape {tuple(found.shape)}, expected {tuple(expected.shape)}: {look_at}")
     if not torch.allclose(found.double(), expected.double(), atol=atol):
-        raise CheckFailed(f"{what} is {short(found)}, expected {short(expected)}: {look_at}")
+        raise CheckFailed(f"{what} is {differing_row(found, expected)}: {look_at}")
 
 
-def short(tensor: Tensor) -> str:
-    """A tensor in one line: a number, or its first row."""
-    if tensor.dim() == 0:
-        return f"{tensor.item():.4g}"
-    row = tensor.reshape(-1, tensor.shape[-1])[0]
-    numbers = ", ".join(f"{value:.4g}" for value in row[:6].tolist()) + (", ..." if len(row) > 6 else "")
-    return f"[{numbers}]" + (" (first row)" if tensor.dim() > 1 else "")
+def differing_row(found: Tensor, expected: Tensor) -> str:
+    """The two tensors in one line: the numbers, or the rows that differ most."""
+    if found.dim() == 0:
+        return f"{found.item():.4g}, expected {expected.item():.4g}"
+    wide = found.reshape(-1, found.shape[-1]), expected.reshape(-1, found.shape[-1])
+    row = (wide[0].double() - wide[1].double()).abs().nan_to_num(nan=float("inf")).amax(dim=1).argmax().item()
+    where = f" (row {row})" if found.dim() == 2 else ""
+
+    def short(numbers: Tensor) -> str:
+        return "[" + ", ".join(f"{x:.4g}" for x in numbers[:6].tolist()) + (", ..." if len(numbers) > 6 else "") + "]"
+
+    return f"{short(wide[0][row])}, expected {short(wide[1][row])}{where}"

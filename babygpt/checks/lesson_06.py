@@ -61,6 +61,10 @@ def no_mask(answer: type[Model]) -> None:
         moved = (model.body(other) - found)[:, unmoved].abs()
         for h in range(config.n_head):
             expect(moved[:, h * hs : (h + 1) * hs].max() > 1e-6, f"in head {h} {message}")
+    for h, head in enumerate(model.sa_heads.heads):
+        expected = F.scaled_dot_product_attention(head.query(x), head.key(x), head.value(x))
+        look_at = "is it version 5's head, less the line with the mask and no other?"
+        expect_same(found[..., h * hs : (h + 1) * hs], expected, f"the output of head {h}", look_at)
 
 
 @exercise("6.3")
@@ -113,6 +117,8 @@ def _explain(found: Tensor, batched: nn.Module, x: Tensor, config: Config) -> No
         "(B, T, n_head, hs) before it becomes (B, T, C)",
         "scale": "the scores are divided by the root of C: it must be the root of the head size",
         "no scale": "the scores are not divided by the root of the head size",
+        "swapped": "queries and keys have changed places: the scores are q @ k^T, not k @ q^T",
+        "late mask": "the rows of weights do not sum to 1: is the mask applied before the softmax?",
         "mask": "token 0 already sees later tokens: is the mask applied before the softmax?",
     }
     for mistake, message in mistakes.items():
@@ -132,8 +138,12 @@ def _attend(batched: nn.Module, x: Tensor, n_head: int, mistake: str) -> Tensor:
         k, q, v = (
             part(x).view(B, T, n_head, hs).transpose(1, 2) for part in (batched.key, batched.query, batched.value)
         )
+    if mistake == "swapped":
+        k, q = q, k
     wei = q @ k.transpose(-2, -1) * {"scale": C**-0.5, "no scale": 1.0}.get(mistake, hs**-0.5)
-    if mistake != "mask":
-        wei = wei.masked_fill(torch.tril(torch.ones(T, T)) == 0, float("-inf"))
-    out = F.softmax(wei, dim=-1) @ v
+    tril = torch.tril(torch.ones(T, T))
+    if mistake not in ("mask", "late mask"):
+        wei = wei.masked_fill(tril == 0, float("-inf"))
+    wei = F.softmax(wei, dim=-1)
+    out = (wei * tril if mistake == "late mask" else wei) @ v
     return (out if mistake == "merge" else out.transpose(1, 2)).reshape(B, T, C)

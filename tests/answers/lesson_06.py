@@ -18,6 +18,11 @@ class OpenHead(v5.Head):
         return F.softmax(q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5, dim=-1) @ self.value(x)
 
 
+class UnscaledHead(v5.Head):
+    def forward(self, x):
+        return F.softmax(self.query(x) @ self.key(x).transpose(-2, -1), dim=-1) @ self.value(x)
+
+
 class BackwardsHead(v5.Head):
     def forward(self, x):
         k, q = self.key(x), self.query(x)
@@ -96,6 +101,18 @@ class MaskForgotten(BatchedHeads):
         return wei
 
 
+class MaskTooLate(BatchedHeads):
+    def forward(self, x):
+        k, q, v = (self.split(part(x)) for part in (self.key, self.query, self.value))
+        T = x.shape[1]
+        return self.merge(F.softmax(self.scale(q, k), dim=-1) * self.tril[:T, :T] @ v)
+
+
+class Swapped(BatchedHeads):
+    def scale(self, q, k):
+        return super().scale(k, q)
+
+
 class WholeMask(BatchedHeads):
     def mask(self, wei):
         return wei.masked_fill(self.tril == 0, float("-inf"))
@@ -136,6 +153,7 @@ ANSWERS = {
             "nothing replaced": (v6.Model, "in head 0 token 0 does not notice .* mask is still there"),
             "only the first head replaced": (no_mask(OpenHead, v5.Head, v5.Head, v5.Head), "in head 1 .* mask"),
             "a mask the other way round": (no_mask(*[BackwardsHead] * 4), "every token must hear all others"),
+            "the scale deleted with the mask": (no_mask(*[UnscaledHead] * 4), "less the line with the mask"),
             "heads as wide as the token": (no_mask(*[OpenHead] * 4, head_size=32), "head size"),
             "one wide head": (no_mask(OpenHead, head_size=32), "has 1 heads, expected 4"),
             "a plain list": (PlainList, "ModuleList"),
@@ -149,6 +167,8 @@ ANSWERS = {
             "scaled by C": (RootOfC, "root of C"),
             "not scaled": (NoScale, "are not divided"),
             "no mask": (MaskForgotten, "mask applied before"),
+            "a mask after the softmax": (MaskTooLate, "do not sum to 1"),
+            "queries and keys swapped": (Swapped, "changed places"),
             "a mask of one size": (WholeMask, "stopped with RuntimeError"),
             "gradient cut off": (Detached, r"no gradient reaches key.weight|detach\(\)"),
             "a piece of the input for each head": (PieceOfTheInput, "every head reads all 32"),
