@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ""  # the public address of this project; set it once it has one, and run `make notebooks`
 BOOTSTRAP = f'''\
 # Where babygpt is not installed, on Colab say, this fetches it. Elsewhere it does nothing.
-REPOSITORY = "{REPOSITORY}"  # the address to clone babygpt from
+REPOSITORY = "{REPOSITORY}"  # @param {{type:"string"}} the address to clone babygpt from
 
 import importlib.util, subprocess, sys
 
@@ -77,14 +77,14 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
             if OPEN_FOLD.search(text):
                 text, folded = OPEN_FOLD.sub("", text), True
             if text.strip():
-                cells.append(nbformat.v4.new_markdown_cell(text.strip()))
+                cells.append(nbformat.v4.new_markdown_cell(relink(text.strip(), solutions)))
         elif solutions and "stub" not in tags or not solutions and not folded:
             new = nbformat.v4.new_code_cell(cell.source)
             # Only the bare stub may fail: a check that fails must stop "Run all".
             new.metadata["tags"] = [*tags, "raises-exception"] if "stub" in tags else tags
             cells.append(new)
     bootstrap = nbformat.v4.new_code_cell(BOOTSTRAP)
-    bootstrap.metadata["tags"] = ["bootstrap"]
+    bootstrap.metadata.update(tags=["bootstrap"], jupyter={"source_hidden": True}, cellView="form")
     cells.insert(1, bootstrap)
     for number, cell in enumerate(cells):
         cell.id = f"{lesson.stem[:2]}-{number:03d}"
@@ -93,6 +93,13 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     nbformat.validate(notebook)
     return notebook
+
+
+def relink(text: str, solutions: bool) -> str:
+    """Links of a lesson as a notebook needs them: to other notebooks, and up from a deeper folder."""
+    text = re.sub(r"\]\((\d\d_\w+)\.md", r"](\1.ipynb", text)
+    text = text.replace("](README.md", "](../lessons/README.md")
+    return text.replace("](../", "](../../") if solutions else text
 
 
 def render(notebook: NotebookNode) -> bytes:

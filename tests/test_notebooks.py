@@ -5,6 +5,7 @@ import os
 import re
 import sys
 
+import jupytext
 import nbformat
 import pytest
 from jupyter_client.kernelspec import KernelSpec
@@ -107,11 +108,16 @@ def test_a_lesson_has_its_sections_in_order(lesson):
 
 
 @every_lesson
-def test_links_between_the_pages_lead_somewhere(lesson):
-    prose = "".join(cell.source for cell in build(lesson, solutions=True).cells if cell.cell_type == "markdown")
-    for target in re.findall(r"\]\(([^)#]+)\)", prose):
-        if not target.startswith("http"):
-            assert (lesson.parent / target).exists(), target
+def test_links_lead_somewhere_from_the_page_and_from_both_notebooks(lesson):
+    pages = [(lesson.parent, jupytext.read(lesson, fmt="md"))]
+    for solutions in (False, True):
+        pages.append((ROOT / "notebooks" / ("solutions" if solutions else ""), build(lesson, solutions)))
+    for folder, page in pages:
+        prose = "".join(cell.source for cell in page.cells if cell.cell_type == "markdown")
+        links = [link for link in re.findall(r"\]\(([^)#]+)\)", prose) if not link.startswith("http")]
+        assert links
+        for link in links:
+            assert (folder / link).exists(), link
 
 
 @every_lesson

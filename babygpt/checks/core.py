@@ -12,16 +12,16 @@ class CheckFailed(AssertionError):
     """The answer is wrong. The message says what was seen, what was expected, and where to look."""
 
 
-def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., bool]]:
+def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a check of a function that calls `expect` and `expect_same`.
 
     Args:
         number: the number of the exercise, "5.2" say.
     """
 
-    def decorate(check: Callable[..., None]) -> Callable[..., bool]:
+    def decorate(check: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(check)
-        def wrapper(*answers: Any) -> bool:
+        def wrapper(*answers: Any) -> None:
             try:
                 # The learner's random numbers stay as they are, and the check is the same every time.
                 with torch.random.fork_rng(devices=[]):
@@ -29,7 +29,7 @@ def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., bool]
                     check(*answers)
             except NotImplementedError:
                 print(f"Exercise {number} is still open.")
-                return False
+                return
             except CheckFailed as failure:
                 raise CheckFailed(f"Exercise {number}: {failure}") from None
             except Exception as error:
@@ -37,7 +37,6 @@ def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., bool]
                     f"Exercise {number}: your code stopped with {type(error).__name__}: {error}"
                 ) from error
             print(f"Exercise {number} is right.")
-            return True
 
         wrapper.exercise = number
         return wrapper
