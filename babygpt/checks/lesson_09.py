@@ -51,8 +51,10 @@ def post_norm_block(answer: type[v9.Block]) -> None:
     """The answer is a block that normalizes each sum."""
     block = answer(v9.Config())
     x = 5 * torch.randn(2, 8, 32)
-    found = block(x)
+    given = x.clone()
+    found = block(given)
     expect(isinstance(found, Tensor) and found.shape == x.shape, f"(2, 8, 32) went in, and {shape(found)} came out")
+    expect(torch.equal(given, x), "the block's input itself was changed: write x = ... + ..., not x += ...")
     pre = x + block.sa(block.ln1(x))
     expect(
         not torch.allclose(found, pre + block.ffwd(block.ln2(pre)), atol=1e-5),

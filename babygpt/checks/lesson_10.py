@@ -1,5 +1,6 @@
 """Checks of lesson 10, dropout and the whole model."""
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -18,6 +19,7 @@ def my_dropout(answer: Callable[[Tensor, float, bool], Tensor]) -> None:
     expect(isinstance(found, Tensor) and found.shape == x.shape, "the output must be a tensor of the shape of x")
     expect((x == 1).all(), "x itself was changed: make a new tensor")
     zeros = (found == 0).float()
+    expect(zeros.any(), "nothing is dropped in training: no number became 0 for p = 0.2")
     expect(
         (zeros != zeros[0]).any() and (zeros != zeros[:, :1]).any(),
         "whole rows or columns are dropped together: draw a random number for each number of x",
@@ -34,7 +36,9 @@ def my_dropout(answer: Callable[[Tensor, float, bool], Tensor]) -> None:
 @exercise("10.2")
 def dropout_places(answer: Callable[[], str]) -> None:
     """The answer names the three places of version 10."""
-    found = {letter.upper() for letter in answer() if letter.isalpha()}
+    answered = answer()
+    words = re.findall("[A-Z]+", (answered if isinstance(answered, str) else " ".join(answered)).upper())
+    found = {letter for word in words if word != "AND" for letter in word}
     for letter, why in {
         "A": "A: a score of 0 is a weight like any other (exp(0) is 1); attention drops weights, after the softmax",
         "C": "C: the parts read the whole normalized token; what they send back is dropped",

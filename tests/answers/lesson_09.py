@@ -54,6 +54,13 @@ class OnlyTheLast(v9.Block):
         return self.ln2(x + self.ffwd(x))
 
 
+class InPlace(v9.Block):
+    def forward(self, x):
+        x += self.sa(x)
+        x = self.ln1(x)
+        return self.ln2(x + self.ffwd(x))
+
+
 # check: (a right answer, {what is wrong: (a wrong answer, what the message says)})
 ANSWERS = {
     checks.normalized_by_hand: (
@@ -91,6 +98,7 @@ ANSWERS = {
             "pre-norm": (PreNorm, "pre-norm"),
             "the branch normalized, not the sum": (NormOfTheBranch, "enclose the whole sum"),
             "one pre, one post": (OnlyTheLast, "ln1"),
+            "the input changed": (InPlace, "input itself was changed"),
         },
     ),
     checks.layer_norm_backward: (

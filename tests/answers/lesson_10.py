@@ -41,13 +41,14 @@ ANSWERS = {
                 lambda x, p, training: my_dropout(x, p, True) * (1 - p) if training else x * (1 - p),
                 "outside of training",
             ),
+            "nothing dropped": (lambda x, p, training: x.clone(), "nothing is dropped"),
             "on in evaluation, too": (lambda x, p, training: my_dropout(x, p, True), "outside of training"),
             "one mask for all rows": (one_mask_for_all_rows, "each number of x"),
             "x is changed": (in_place, "x itself was changed"),
         },
     ),
     checks.dropout_places: (
-        lambda: "b, d, f",
+        lambda: "b, d and f",
         {
             "the scores": (lambda: "ADF", "exp"),
             "the stream": (lambda: "BDE", "stream"),
