@@ -10,7 +10,6 @@ Each notebook gets a first cell that fetches babygpt where it is missing (Colab)
 nothing elsewhere. The same lessons give the same bytes: cell ids are numbers, and nothing carries outputs.
 """
 
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def relink(text: str, solutions: bool) -> str:
 
 def render(notebook: NotebookNode) -> bytes:
     """The file of a notebook."""
-    return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+    return (nbformat.writes(notebook) + "\n").encode("utf-8")
 
 
 def targets(root: Path = ROOT) -> dict[Path, bytes]:

@@ -1,6 +1,5 @@
 """Lessons and the notebooks generated from them: the same text, and they run from top to bottom."""
 
-import json
 import os
 import re
 import sys
@@ -55,7 +54,7 @@ def test_the_same_lesson_gives_the_same_bytes(lesson):
 @every_lesson
 def test_a_notebook_is_valid_and_carries_no_outputs(lesson):
     for solutions in (False, True):
-        notebook = nbformat.from_dict(json.loads(render(build(lesson, solutions))))
+        notebook = nbformat.reads(render(build(lesson, solutions)).decode("utf-8"), as_version=4)
         nbformat.validate(notebook)
         assert all(cell.outputs == [] and cell.execution_count is None for cell in code(notebook))
 
