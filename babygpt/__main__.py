@@ -12,7 +12,7 @@ def main() -> None:
         "\nTrain one:           python -m babygpt.v1      (flags: --help; shapes of its tensors: --shapes)"
         "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"
         '\nText from a model:   python -m babygpt.sample runs/v10 --prompt "ROMEO:"'
-        "\n\nStart with version 1: read babygpt/v1.py, train it, then go on to version 2."
+        "\n\nStart with the lessons (lessons/README.md), or read babygpt/v1.py, train it, and go on to version 2."
     )
 
 
