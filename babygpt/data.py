@@ -3,12 +3,15 @@
 Source: the lecture's chapters "tokenization, train/val split" and "data loader".
 """
 
+import codecs
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +19,8 @@ from babygpt.errors import UserError, require
 from babygpt.tokenizer import CharTokenizer
 
 Split = Literal["train", "val"]
+
+PIECE = 2**22  # characters handled at a time, so that long texts need little memory beside their ids
 
 SHAKESPEARE = Path(__file__).resolve().parent.parent / "input.txt"
 
@@ -40,29 +45,42 @@ class Corpus:
         Raises:
             UserError: the text is empty.
         """
-        require(len(text) > 0, f"{name} is empty: give a text of a few thousand characters or more")
-        tokenizer = CharTokenizer.from_text(text)
-        data = torch.from_numpy(tokenizer.encode_array(text))
-        n = int(0.9 * len(data))
-        return cls(name, tokenizer, data[:n], data[n:])
+        return cls._from_pieces(lambda: (text[i : i + PIECE] for i in range(0, len(text), PIECE)), name)
 
     @classmethod
     def load(cls, path: Path | str = SHAKESPEARE) -> "Corpus":
         """Read a UTF-8 text file. Line ends become newlines; a byte order mark is dropped.
 
+        The file is read piece by piece, three times over: for its length, for its characters and for
+        their ids. Besides the ids there is never more than one piece in memory.
+
         Raises:
             UserError: the file cannot be read, is not UTF-8, or is empty.
         """
         path = Path(path)
+
+        def pieces() -> Iterator[str]:
+            with path.open(encoding="utf-8-sig") as file:
+                yield from iter(lambda: file.read(PIECE), "")
+
         try:
-            return cls.from_text(path.read_text(encoding="utf-8-sig"), name=path.name)
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}; "
-                f"save the text as UTF-8 and try again"
-            ) from None
+            return cls._from_pieces(pieces, path.name)
+        except UnicodeDecodeError:
+            raise UserError(f"{path} is not UTF-8: {first_bad_byte(path)}; save it as UTF-8 and try again") from None
         except OSError as error:
             raise UserError(f"cannot read {path} ({error.strerror}): give a text file with --data") from None
+
+    @classmethod
+    def _from_pieces(cls, pieces: Callable[[], Iterable[str]], name: str) -> "Corpus":
+        length = sum(map(len, pieces()))
+        require(length > 0, f"{name} is empty: give a text of a few thousand characters or more")
+        tokenizer = CharTokenizer.from_pieces(pieces())
+        data, n = np.empty(length, dtype=tokenizer.dtype), 0
+        for piece in pieces():
+            data[n : n + len(piece)] = tokenizer.encode_array(piece)
+            n += len(piece)
+        ids, n = torch.from_numpy(data), int(0.9 * length)
+        return cls(name, tokenizer, ids[:n], ids[n:])
 
     def __len__(self) -> int:
         return len(self.train) + len(self.val)
@@ -74,8 +92,9 @@ class Corpus:
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that another text does not share."""
-        digest = hashlib.sha256(self.tokenizer.chars.encode("utf-8"))
-        digest.update(torch.cat((self.train, self.val)).cpu().numpy())
+        digest = hashlib.sha256(self.tokenizer.chars.encode("utf-8", "surrogatepass"))
+        for ids in (self.train, self.val):
+            digest.update(ids.cpu().numpy())
         return digest.hexdigest()[:16]
 
     def check(self, block_size: int) -> None:
@@ -107,3 +126,18 @@ class Corpus:
         x = data[positions].long()  # (B, T)
         y = data[positions + 1].long()  # (B, T)
         return x, y
+
+
+def first_bad_byte(path: Path) -> str:
+    """Which byte of the file is the first that is not UTF-8, in words."""
+    decoder, before = codecs.getincrementaldecoder("utf-8")(), 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            pending = decoder.getstate()[0]  # the beginning of a character, held back from the last piece
+            try:
+                decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                position = before - len(pending) + error.start
+                return f"byte {position} is 0x{error.object[error.start]:02x}"
+            before += len(piece)
+    return "it ends in the middle of a character"

@@ -24,13 +24,18 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a CUDA GPU that has it, else float32.
+    """`auto` is bfloat16 where the hardware has it (many CUDA GPUs, some CPUs), else float32.
 
     Raises:
         UserError: no such precision is offered.
     """
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name == "auto":
-        name = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        has_bfloat16 = {
+            "cuda": lambda: torch.cuda.is_bf16_supported(),
+            "cpu": lambda: torch.cpu.get_capabilities().get("avx512_bf16", False),
+            "mps": lambda: False,
+        }
+        name = "bfloat16" if has_bfloat16[device.type]() else "float32"
     require(name in dtypes, f"there is no dtype {name!r}: choose from auto, {', '.join(dtypes)}")
     return dtypes[name]

@@ -113,10 +113,12 @@ def sample(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model into eval mode (dropout off) and back into the mode it was in."""
-    was_training = model.training
-    model.eval()
+    """Put the model into eval mode (dropout off), and each of its parts back into the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True

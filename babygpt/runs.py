@@ -23,7 +23,7 @@ from babygpt.tokenizer import CharTokenizer
 from babygpt.training import Trainer
 from babygpt.versions import Version, get_version
 
-FORMAT = 1  # of the checkpoints; raise it when their content changes
+FORMAT = 2  # of the checkpoints; raise it when their content changes
 
 MAY_CHANGE = {"device", "eval_interval", "eval_iters"}
 """Settings that a resumed run may change: the training so far would have been the same."""

@@ -1,16 +1,20 @@
 """Text from a trained model: `python -m babygpt.sample runs/v10 --prompt "ROMEO:"`."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import tyro
+from torch import Tensor
 from tqdm import tqdm
 
+from babygpt import kv_cache, v10
 from babygpt.device import pick_device
 from babygpt.errors import UserError, exit_status, require
+from babygpt.model import LanguageModel
 from babygpt.runs import Run, write_atomically
 
 
@@ -27,6 +31,9 @@ class SampleConfig:
     max_new_tokens: int = 500
     """Characters to draw."""
 
+    num_samples: int = 1
+    """Texts to draw, all at once; each goes its own way from the prompt."""
+
     temperature: float = 1.0
     """Below 1 the likely characters become likelier, above 1 less so; 0 always takes the likeliest."""
 
@@ -38,6 +45,10 @@ class SampleConfig:
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: the screen)")] = None
     """File to write the text to, the prompt first."""
+
+    window: Literal["exact", "fast"] = "exact"
+    """When the text outgrows the model's context: exact reads the whole context anew for each character, fast
+    only its newer half, and seldom, so that the text is another one from there on."""
 
     checkpoint: Literal["best", "last"] = "best"
     """The model with the lowest validation loss, or the last one."""
@@ -58,31 +69,47 @@ def write_sample(config: SampleConfig) -> None:
         UserError: no such run, a prompt outside the vocabulary, an impossible number, no such device.
     """
     require(config.max_new_tokens >= 0, f"max_new_tokens must be 0 or more, and it is {config.max_new_tokens}")
+    require(config.num_samples >= 1, f"num_samples must be at least 1, and it is {config.num_samples}")
     require(config.top_k >= 0, f"top_k must be 0 or more, and it is {config.top_k}")
     require(0 <= config.seed < 2**63, f"seed must be from 0 to 2**63 - 1, and it is {config.seed}")
     device = pick_device(config.device)
     model, tokenizer = Run(config.folder).load_model(config.checkpoint, device)
     start = tokenizer.encode(config.prompt) or [0]
-    tokens = model.stream(
-        torch.tensor([start], device=device),
-        config.max_new_tokens,
-        config.temperature,
-        config.top_k or None,
-        torch.Generator(device).manual_seed(config.seed),
-    )
-    if config.out is None:
+    tokens = draw(model, torch.tensor([start] * config.num_samples, device=device), config)
+    if config.out is None and config.num_samples == 1:
         print(config.prompt, end="", flush=True)
         for token in tokens:
             print(tokenizer.decode(token[0].tolist()), end="", flush=True)
         print()
         return
     bar = tqdm(tokens, total=config.max_new_tokens, unit="char", disable=None, leave=False)
-    text = config.prompt + tokenizer.decode(token.item() for token in bar)
+    rows = list(zip(*(token[:, 0].tolist() for token in bar), strict=True)) or [()] * config.num_samples
+    texts = [config.prompt + tokenizer.decode(row) for row in rows]
+    if len(texts) > 1:
+        texts = [f"--- {n} of {len(texts)} ---\n{text}\n" for n, text in enumerate(texts, start=1)]
+    text = "".join(texts)
+    if config.out is None:
+        print(text, end="")
+        return
     try:
         write_atomically(config.out, text.encode("utf-8"))
     except OSError as error:
         raise UserError(f"cannot write {config.out} ({error.strerror}): choose another --out") from None
     print(f"Wrote {len(text):,} characters to {config.out}")
+
+
+def draw(model: LanguageModel, idx: Tensor, config: SampleConfig) -> Iterator[Tensor]:
+    """The tokens that continue idx, (B, T): one column, (B, 1), after the other.
+
+    Raises:
+        UserError: a version without a cache is to use the window `fast`.
+    """
+    generator = torch.Generator(idx.device).manual_seed(config.seed)
+    how = config.max_new_tokens, config.temperature, config.top_k or None, generator
+    if isinstance(model, v10.Model):
+        return kv_cache.stream(model, idx, *how, window=config.window)
+    require(config.window == "exact", "only version 10 has the window fast: sample from this run without --window")
+    return model.stream(idx, *how)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,20 @@ Source: the lecture's chapter "tokenization, train/val split". One token is one
 character: a small vocabulary and long sequences, the opposite choice to GPT-2's.
 """
 
+import sys
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 
 from babygpt.errors import UserError, require
+
+CODE_POINTS = sys.maxunicode + 1  # what Unicode has room for
+
+
+def code_points(text: str) -> np.ndarray:
+    """The Unicode number of each character, as uint32: `ord`, for a whole text at once."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 class CharTokenizer:
@@ -28,7 +37,15 @@ class CharTokenizer:
     @classmethod
     def from_text(cls, text: str) -> "CharTokenizer":
         """The vocabulary of a text: every character in it, sorted by code point."""
-        return cls("".join(sorted(set(text))))
+        return cls.from_pieces([text])
+
+    @classmethod
+    def from_pieces(cls, pieces: Iterable[str]) -> "CharTokenizer":
+        """As `from_text`, for a text that comes in pieces."""
+        seen = np.zeros(CODE_POINTS, dtype=bool)
+        for piece in pieces:
+            seen[code_points(piece)] = True
+        return cls("".join(map(chr, np.flatnonzero(seen))))
 
     @property
     def vocab_size(self) -> int:
@@ -52,15 +69,11 @@ class CharTokenizer:
         Raises:
             UserError: a character is not in the vocabulary.
         """
-        codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-        table = np.full(max(map(ord, self.chars)) + 1, -1, dtype=np.int32)
-        table[[ord(ch) for ch in self.chars]] = np.arange(self.vocab_size)
-        known = codes < len(table)
-        ids = table[np.where(known, codes, 0)]
-        unknown = ~known | (ids < 0)
-        if unknown.any():
-            raise UserError(self._unknown(chr(codes[unknown.argmax()])))
-        return ids.astype(self._smallest_dtype())
+        codes = code_points(text)
+        ids = self._table[codes]
+        if len(ids) and ids.min() < 0:
+            raise UserError(self._unknown(chr(codes[ids.argmin()])))
+        return ids.astype(self.dtype)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text that `ids` stand for.
@@ -76,11 +89,19 @@ class CharTokenizer:
                 f"this vocabulary has the ids 0 to {self.vocab_size - 1}"
             ) from None
 
-    def _smallest_dtype(self) -> type[np.integer]:
+    @property
+    def dtype(self) -> type[np.integer]:
+        """The smallest integers that hold every id: 1, 2 or 4 bytes."""
         # Signed above 256: PyTorch can index with int16 but hardly with uint16.
         if self.vocab_size <= 2**8:
             return np.uint8
         return np.int16 if self.vocab_size <= 2**15 else np.int32
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        table = np.full(CODE_POINTS, -1, dtype=np.int32)
+        table[code_points(self.chars)] = np.arange(self.vocab_size)
+        return table
 
     def _unknown(self, ch: str) -> str:
         shown = self.chars if self.vocab_size <= 200 else self.chars[:200] + "..."

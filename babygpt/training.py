@@ -31,6 +31,9 @@ class TrainConfig:
     batch_size: int = 32
     """Chunks of text in a step: the B of (B, T)."""
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """How gradients become steps: AdamW for all weights, or Muon for the matrices of proj and ffwd."""
+
     learning_rate: float = 1e-3
     """Size of a step; with a schedule, its peak."""
 
@@ -41,7 +44,7 @@ class TrainConfig:
     """Steps in which the learning rate rises in a straight line from 0."""
 
     weight_decay: float = 0.01
-    """AdamW's pull of the weights towards 0."""
+    """The optimizer's pull of the weights towards 0."""
 
     beta2: float = 0.999
     """AdamW's memory of squared gradients: about 1 / (1 - beta2) steps."""
@@ -61,8 +64,8 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto is cuda where there is one, else cpu."""
 
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the matrix products; auto is bfloat16 on a CUDA GPU that has it, else float32."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Precision of the matrix products; auto is bfloat16 on a GPU or CPU that has it in hardware, else float32."""
 
     def __post_init__(self) -> None:
         for name in ("max_iters", "batch_size", "eval_interval", "eval_iters"):
@@ -111,15 +114,40 @@ def estimate_loss(
     return losses
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW over all parameters. `fused` computes the same update in fewer passes over memory."""
-    return torch.optim.AdamW(
-        model.parameters(),
+def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW over all parameters; or Muon over the matrices of `proj` and `ffwd`, and AdamW over the rest.
+
+    AdamW gives each number a step of its own. Muon looks at a matrix as a whole: its step stretches
+    all directions about alike, so that a few strong ones do not drown the others. The step is scaled
+    to be as long as AdamW's, so that one learning rate serves both. Muon costs about the same for
+    a small matrix as for a large one, so the many small ones of the heads are left to AdamW.
+
+    `fused` computes AdamW's update in fewer passes over memory.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (AdamW); Jordan et al., "Muon";
+    Liu et al., "Muon is Scalable for LLM Training" (the scaling).
+
+    Raises:
+        UserError: Muon is asked for, and the model has neither `proj` nor `ffwd`.
+    """
+    matrices, rest = [], []
+    for name, p in model.named_parameters():
+        for_muon = config.optimizer == "muon" and p.ndim == 2 and (".proj." in name or "ffwd." in name)
+        (matrices if for_muon else rest).append(p)
+    adamw = torch.optim.AdamW(
+        rest,
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
         weight_decay=config.weight_decay,
-        fused=next(model.parameters()).device.type in ("cpu", "cuda"),
+        fused=rest[0].device.type in ("cpu", "cuda"),
     )
+    if config.optimizer == "adamw":
+        return [adamw]
+    require(len(matrices) > 0, "the optimizer muon needs a feed-forward layer, from version 7 on: use adamw")
+    muon = torch.optim.Muon(
+        matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, adamw]
 
 
 class Trainer:
@@ -136,7 +164,7 @@ class Trainer:
         self.model = model.to(self.device)
         self.corpus = corpus.to(self.device)
         self.config = config
-        self.optimizer = make_optimizer(self.model, config)
+        self.optimizers = make_optimizers(self.model, config)
         self.batches = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed)  # dropout draws from the global stream
         self.step = 0
@@ -186,18 +214,20 @@ class Trainer:
 
     def update(self) -> Tensor:
         """One training step: draw a batch, compute the loss and its gradients, move the weights."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
         xb, yb = self.corpus.get_batch(
             "train", self.config.batch_size, self.model.config.block_size, self.batches
         )  # (B, T)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             _, loss = self.model(xb, yb)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.grad_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         return loss.detach()
 
@@ -221,7 +251,7 @@ class Trainer:
         """All that changes in training, as tensors and builtins."""
         state = {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
             "history": self.history,
@@ -234,7 +264,8 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken: what follows is as if training had never stopped."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step = state["step"]
         self.seconds = state["seconds"]
         self.history = list(state["history"])

@@ -100,11 +100,13 @@ class FusedMultiHeadAttention(MultiHeadAttention):
         # One tall matrix instead of 3 * n_head small ones: all queries, all keys, all values.
         projections = [getattr(head, name) for name in ("query", "key", "value") for head in self.heads]
         qkv = F.linear(x, torch.cat([linear.weight for linear in projections]))  # (B, T, 3 * C)
-        qkv = qkv.view(B, T, 3, n_head, C // n_head).permute(2, 0, 3, 1, 4)  # (3, B, n_head, T, hs)
-        q, k, v = qkv  # (B, n_head, T, hs)
+        if x.device.type == "cpu":
+            qkv = qkv.float()  # the call below takes long in bfloat16 on CPUs
+        q, k, v = qkv.view(B, T, 3, n_head, C // n_head).permute(2, 0, 3, 1, 4)  # (B, n_head, T, hs)
         # Head.forward from the scores to the weighted sum, in one call that can skip storing wei.
         dropout_p = dropout.p if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout_p)  # (B, n_head, T, hs)
+        with torch.autocast("cpu", enabled=False):
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout_p)  # (B, n_head, T, hs)
         out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
         return self.dropout(self.proj(out))  # (B, T, C)
 

@@ -315,9 +315,32 @@ def test_a_sample_can_go_to_a_file(trained, draw, tmp_path):
     assert (tmp_path / "more.txt").read_text(encoding="utf-8") == screen[:-1]
 
 
+def test_several_samples_are_drawn_at_once_and_told_apart(trained, draw, tmp_path):
+    flags = "runs/v5", "--prompt", "A", "--num-samples", 3, "--max-new-tokens", 20
+    status, out, _ = draw(*flags)
+    assert status == 0
+    texts = re.findall(r"--- \d of 3 ---\n(A(?s:.{20}))\n", out)
+    assert len(set(texts)) == 3
+    draw(*flags, "--out", "three.txt")
+    assert (tmp_path / "three.txt").read_text(encoding="utf-8") == out
+
+
+def test_version_10_draws_the_same_text_by_its_cache_as_by_the_plain_loop(run, draw):
+    run(10, f"{QUICK} {SMALL_V10}")
+    _, out, _ = draw("runs/v10", "--prompt", "A", "--max-new-tokens", 40)  # more than a window of 8
+    model, tokenizer = Run("runs/v10").load_model()
+    idx = torch.tensor([tokenizer.encode("A")])
+    plain = model.generate(idx, 40, generator=torch.Generator().manual_seed(1337))
+    assert out == tokenizer.decode(plain[0].tolist()) + "\n"
+    _, fast, _ = draw("runs/v10", "--prompt", "A", "--max-new-tokens", 40, "--window", "fast")
+    assert fast[:9] == out[:9] and fast != out
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (("runs/v5", "--num-samples", "0"), "num_samples must be at least 1, and it is 0"),
+        (("runs/v5", "--window", "fast"), "only version 10 has the window fast"),
         (("runs/v5", "--prompt", "ROMEO: 我"), "the character '我' is not in the vocabulary; allowed are the 65 of"),
         (("runs/v6",), "there is no run in runs/v6: best.pt is missing"),
         (("runs/v5", "--temperature", "-1"), "temperature must be 0 or more, and it is -1.0"),

@@ -1,10 +1,12 @@
 """The text, its tokens, its split and its batches. Numbers: those of the lecture."""
 
 import hashlib
+import tracemalloc
 
 import pytest
 import torch
 
+from babygpt import data
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError
 from babygpt.tokenizer import CharTokenizer
@@ -155,6 +157,53 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_byte(tmp_path):
     path.write_bytes(b"caf\xe9 au lait")
     with pytest.raises(UserError, match="not UTF-8: byte 3 is 0xe9"):
         Corpus.load(path)
+
+
+def odd_text(length):
+    """Characters of one to four bytes, mixed."""
+    return "aé我🙂\n"[: length % 5] + "aé我🙂\n" * (length // 5)
+
+
+def test_a_file_read_in_pieces_is_the_text_in_one(tmp_path, monkeypatch):
+    text = odd_text(103)
+    path = tmp_path / "odd.txt"
+    path.write_text(text, encoding="utf-8")
+    whole = Corpus.from_text(text)
+    for piece in (1, 7, 102, 103):
+        monkeypatch.setattr(data, "PIECE", piece)
+        for corpus in (Corpus.load(path), Corpus.from_text(text)):
+            assert corpus.tokenizer.chars == whole.tokenizer.chars
+            assert torch.equal(corpus.train, whole.train) and torch.equal(corpus.val, whole.val)
+            assert corpus.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize("piece", [1, 2, 5, 2**22])
+@pytest.mark.parametrize("before", [0, 1, 6])
+def test_the_bad_byte_is_named_wherever_the_pieces_end(tmp_path, monkeypatch, piece, before):
+    monkeypatch.setattr(data, "PIECE", piece)
+    path = tmp_path / "latin1.txt"
+    start = odd_text(before).encode()
+    path.write_bytes(start + b"caf\xe9 au lait")
+    with pytest.raises(UserError, match=f"not UTF-8: byte {len(start) + 3} is 0xe9"):
+        Corpus.load(path)
+
+
+def test_a_file_that_ends_in_the_middle_of_a_character_is_refused(tmp_path):
+    path = tmp_path / "torn.txt"
+    path.write_bytes("我".encode()[:2])
+    with pytest.raises(UserError, match="not UTF-8: it ends in the middle of a character"):
+        Corpus.load(path)
+
+
+def test_a_long_text_needs_little_memory_beside_its_ids(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"0123456789abcdef" * 2**21)  # 32 MiB
+    tracemalloc.start()  # sees NumPy's memory and Python's
+    corpus = Corpus.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # A piece of 4 MiB takes up to 40 MiB on its way; read as a whole, the text would take ten times its length.
+    assert peak < len(corpus) + 60 * 2**20
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder"])

@@ -8,7 +8,9 @@ import pytest
 import torch
 from conftest import TINY, B, random_tokens, tiny_model
 
+from babygpt import kv_cache
 from babygpt.data import Corpus
+from babygpt.kv_cache import KVCache
 from babygpt.model import sample
 from babygpt.shapes import PACKAGE, ShapeTracer, find_comments, print_shapes, sizes_of
 from babygpt.training import TrainConfig, Trainer
@@ -32,10 +34,23 @@ def trace_a_version(version, **changes):
     return step.seen + shorter.seen
 
 
+def trace_the_cache():
+    """What the tracer sees while a cache reads several tokens, then one."""
+    model = tiny_model(get_version(10))
+    cache, seen = KVCache(model, B), []
+    for T in (3, 1):
+        with ShapeTracer(FILES, sizes_of(model.config, B, T)) as tracer:
+            cache.read(random_tokens(B, T))
+        seen += tracer.seen
+    with ShapeTracer(FILES, sizes_of(model.config, B, 3)) as tracer:
+        next(kv_cache.stream(model, random_tokens(B, 3), 1))
+    return seen + tracer.seen
+
+
 @pytest.fixture(scope="module")
 def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
-    return seen + trace_a_version(get_version(10), attention="loop")
+    return seen + trace_a_version(get_version(10), attention="loop") + trace_the_cache()
 
 
 def test_every_shape_comment_is_true(seen):

@@ -6,14 +6,16 @@ import statistics
 
 import pytest
 import torch
-from conftest import tiny_model
+import torch.nn.functional as F
+from conftest import every_version, tiny_model
 from torch import nn
 
 from babygpt import v1
+from babygpt.device import pick_dtype
 from babygpt.errors import UserError
 from babygpt.model import Config
 from babygpt.runs import Run, latest_folder, new_folder, write_atomically
-from babygpt.training import TrainConfig, Trainer, estimate_loss, learning_rate, make_optimizer
+from babygpt.training import TrainConfig, Trainer, estimate_loss, learning_rate, make_optimizers
 from babygpt.versions import get_version
 
 QUICK = dict(max_iters=20, batch_size=4, learning_rate=1e-2, eval_interval=5, eval_iters=3)
@@ -41,7 +43,7 @@ def test_one_step_of_adamw_is_the_update_of_the_paper():
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     config = TrainConfig(learning_rate=0.1, weight_decay=0.2, beta2=0.99)
-    optimizer = make_optimizer(model, config)
+    [optimizer] = make_optimizers(model, config)
     p = model.weight.detach().clone()
     m = v = torch.zeros_like(p)
     for step, size in ((1, 3.0), (2, 0.1), (3, 0.5)):  # gradients that grow and shrink
@@ -54,6 +56,45 @@ def test_one_step_of_adamw_is_the_update_of_the_paper():
         p = p - 0.1 * 0.2 * p  # the decay is decoupled: it does not pass through m and v
         p = p - 0.1 * (m / (1 - 0.9**step)) / ((v / (1 - 0.99**step)).sqrt() + 1e-8)
         assert torch.allclose(model.weight, p, atol=1e-6)
+
+
+def v10_model(**changes):
+    return tiny_model(get_version(10), n_embd=24, **changes)
+
+
+def test_muon_moves_the_matrices_of_proj_and_ffwd_and_adamw_all_else():
+    model = v10_model()
+    muon, adamw = make_optimizers(model, TrainConfig(optimizer="muon"))
+    assert isinstance(muon, torch.optim.Muon) and isinstance(adamw, torch.optim.AdamW)
+    theirs = [{id(p) for group in o.param_groups for p in group["params"]} for o in (muon, adamw)]
+    assert not theirs[0] & theirs[1]
+    assert theirs[0] | theirs[1] == {id(p) for p in model.parameters()}
+    names = {name for name, p in model.named_parameters() if id(p) in theirs[0]}
+    parts = ("sa.proj.weight", "ffwd.net.0.weight", "ffwd.net.2.weight")
+    assert names == {f"blocks.{n}.{part}" for n in range(2) for part in parts}
+
+
+def test_a_step_of_muon_stretches_all_directions_about_alike_and_is_as_long_as_one_of_adamw():
+    torch.manual_seed(0)
+    model = v10_model()
+    for optimizer in make_optimizers(model, TrainConfig(optimizer="muon", learning_rate=0.1, weight_decay=0)):
+        weight = model.blocks[0].ffwd.net[0].weight  # (4 * C, C)
+        before = weight.detach().clone()
+        u, _, v = torch.linalg.svd(torch.randn(before.shape), full_matrices=False)
+        weight.grad = u @ torch.diag(torch.logspace(0, -2, 24)) @ v  # one direction a hundred times another
+        optimizer.step()
+        if isinstance(optimizer, torch.optim.Muon):
+            step = (weight.detach() - before) / 0.1
+            stretches = torch.linalg.svdvals(step)
+            assert stretches.max() / stretches.min() < 2.5
+            # AdamW moves each number by 0.2 learning rates or so, on average.
+            assert step.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.3)
+
+
+@every_version(7, 8, 9, 10)
+def test_muon_is_refused_where_there_is_no_feed_forward_layer(version):
+    with pytest.raises(UserError, match="muon needs a feed-forward layer, from version 7 on"):
+        make_optimizers(tiny_model(version), TrainConfig(optimizer="muon"))
 
 
 def test_gradients_add_up_until_they_are_zeroed():
@@ -92,7 +133,7 @@ def test_the_learning_rate_warms_up_in_a_line_and_falls_to_zero():
 
 def test_the_schedule_is_what_the_optimizer_uses(rhyme):
     trainer = trained(1, rhyme, learning_rate=0.5, lr_schedule="linear")
-    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.5 / 20)  # step 19 of 20
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5 / 20)  # step 19 of 20
     assert [record["lr"] for record in trainer.history] == pytest.approx([0.5, 0.375, 0.25, 0.125, 0])
 
 
@@ -182,7 +223,7 @@ def test_training_makes_exactly_max_iters_updates_and_evaluates_at_both_ends(rhy
     trainer = trained(1, rhyme, max_iters=12)
     assert trainer.step == 12
     assert [record["step"] for record in trainer.history] == [0, 5, 10, 12]
-    steps = {int(state["step"]) for state in trainer.optimizer.state.values()}
+    steps = {int(state["step"]) for state in trainer.optimizers[0].state.values()}
     assert steps == {12}
 
 
@@ -192,6 +233,35 @@ def test_a_loss_that_is_no_number_stops_the_training_with_advice(rhyme):
         next(trainer.model.parameters()).fill_(math.nan)
     with pytest.raises(UserError, match="the loss is nan at step 0 .learning rate 0.01.*--learning-rate"):
         trainer.train(progress=False)
+
+
+def test_the_resumed_muon_run_ends_with_the_weights_of_the_uninterrupted_one(rhyme):
+    whole = trained(10, rhyme, optimizer="muon", max_iters=12)
+    half = trainer_of(10, rhyme, optimizer="muon", max_iters=12)
+    half.train(on_eval=lambda trainer: setattr(trainer, "stop", trainer.step == 5), progress=False)
+    assert half.step == 5
+    rest = trainer_of(10, rhyme, optimizer="muon", max_iters=12)
+    rest.load_state(half.state())
+    rest.train(progress=False)
+    assert same_weights(whole, rest)
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_takes_bfloat16_where_the_cpu_has_it(monkeypatch, has, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
+    assert pick_dtype("auto", torch.device("cpu")) == dtype
+
+
+def test_the_fused_heads_in_bfloat16_attend_in_float32_on_the_cpu(rhyme, monkeypatch):
+    seen, attend = set(), F.scaled_dot_product_attention
+
+    def spy(q, *args, **kwargs):
+        seen.add(q.dtype)
+        return attend(q, *args, **kwargs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    trained(10, rhyme, max_iters=1, dtype="bfloat16")
+    assert seen == {torch.float32}
 
 
 def test_bfloat16_trains_to_about_the_same_loss(rhyme):
