@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup train test lint format notebooks reproduce
+.PHONY: help setup train test lint format notebooks reproduce torture
 
 help:
 	@echo "make train       train version 10 on tiny Shakespeare (about two minutes on two CPU cores)"
@@ -12,6 +12,7 @@ help:
 	@echo "make format      lay the code out as ruff wants it"
 	@echo "make notebooks   write notebooks/ anew from lessons/"
 	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and check their losses"
+	@echo "make torture     kill and resume 100 runs, and hand in all that is wrong (up to 15 minutes)"
 	@echo "Each makes the environment .venv first, if it is not there."
 
 setup: $(VENV)/ready
@@ -43,3 +44,6 @@ notebooks: setup
 
 reproduce: setup
 	@$(BIN)/python -m babygpt.reproduce
+
+torture: setup
+	@$(BIN)/python tests/torture.py

@@ -1,10 +1,22 @@
 """`python -m babygpt`: the ten versions, what each adds, and what to run next."""
 
+import sys
+from collections.abc import Sequence
+
+from babygpt.errors import exit_status, require
 from babygpt.versions import VERSIONS
 
 
-def main() -> None:
-    """Print the list."""
+def main(argv: Sequence[str] = ()) -> None:
+    """Print the list.
+
+    Raises:
+        UserError: there are arguments other than --help.
+    """
+    require(
+        set(argv) <= {"-h", "--help"},
+        f"python -m babygpt takes no arguments, and got {' '.join(argv)!r}: train with python -m babygpt.v1, say",
+    )
     print("babygpt: a GPT in ten versions, each with one new idea.\n")
     for version in VERSIONS:
         print(f"  {version.name:<4} {version.title:<29} {version.adds}")
@@ -17,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(lambda: main(sys.argv[1:])))

@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +14,9 @@ import tyro
 from tqdm import tqdm
 
 from babygpt.data import SHAKESPEARE, Corpus
-from babygpt.device import pick_device
-from babygpt.errors import exit_status, require
+from babygpt.device import pick_device, require_memory
+from babygpt.errors import exit_status, require, say
+from babygpt.flags import check_values, read_flags
 from babygpt.runs import Run, latest_folder, new_folder
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import VERSIONS, Version, get_version, select
@@ -57,10 +58,15 @@ def train(version: Version, argv: list[str]) -> int:
     Raises:
         UserError: the flags, the text or the folder will not do. Nothing has been written then.
     """
-    run_config, train_config, model_flags, saved = parse(version, argv)
+    run_config, train_config, model_flags = parse(version, argv)
     corpus = Corpus.load(run_config.data)
     module = version.module()
     model_config = module.Config(**model_flags | {"vocab_size": corpus.tokenizer.vocab_size})
+    if not run_config.shapes:
+        corpus.check(model_config.block_size)  # before a model is built for a block that the text cannot fill
+    tokens = train_config.batch_size * model_config.block_size
+    device = pick_device(train_config.device)
+    require_memory(lambda: module.Model(model_config), tokens, train_config.eval_iters * tokens, device)
     if run_config.shapes:
         from babygpt.shapes import print_shapes
 
@@ -69,58 +75,45 @@ def train(version: Version, argv: list[str]) -> int:
 
     torch.manual_seed(train_config.seed)
     trainer = Trainer(module.Model(model_config), corpus, train_config)
-    if run_config.resume:
-        run = Run(run_config.out_dir or latest_folder(version.name))
-        run.check_resumable(saved, version, trainer)
-        trainer.load_state(saved["state"])
-    else:
-        run = Run(run_config.out_dir or new_folder(version.name))
-        require(
-            not run.exists(),
-            f"{run.folder} already holds a run: add --resume to go on with it, or choose another --out-dir",
-        )
+    pick_folder = latest_folder if run_config.resume else new_folder
+    run = Run(run_config.out_dir or pick_folder(version.name))
+    with run.locked():
+        if run_config.resume:
+            saved = run.read("last")  # only now does no other process write to it
+            run.check_resumable(saved, version, trainer)
+            trainer.load_state(saved["state"])
+        else:
+            require(
+                not run.exists(),
+                f"{run.folder} already holds a run: add --resume to go on with it, or choose another --out-dir",
+            )
+        say(describe(version, trainer))
+        if run_config.resume:
+            say(f"Going on with {run.folder} from step {trainer.step:,}.")
+        with stop_on_signal(trainer):
+            trainer.train(on_eval=lambda trainer: report(trainer, run, version, run_config.data))
+            stopped = trainer.stop and trainer.step < train_config.max_iters
+            if stopped:
+                run.save(trainer, version, run_config.data)
+        if not stopped:
+            finish(trainer, run, version)
+            return 0
+    say(f"Stopped and saved at step {trainer.step:,}. To go on:")
+    say(f"  {python()} -m babygpt.{version.name} --resume --out-dir {run.folder}")
+    return 130
 
-    print(describe(version, trainer))
-    with stop_on_signal(trainer):
-        trainer.train(on_eval=lambda trainer: report(trainer, run, version, run_config.data))
-    if trainer.stop and trainer.step < train_config.max_iters:
-        run.save(trainer, version, run_config.data)
-        print(f"Stopped and saved at step {trainer.step:,}. To go on:")
-        print(f"  {python()} -m babygpt.{version.name} --resume --out-dir {run.folder}")
-        return 130
-    finish(trainer, run, version)
-    return 0
 
-
-def parse(version: Version, argv: list[str]) -> tuple[RunConfig, TrainConfig, dict[str, Any], dict[str, Any] | None]:
+def parse(version: Version, argv: list[str]) -> tuple[RunConfig, TrainConfig, dict[str, Any]]:
     """Turn the command line into settings. What is not given comes from the preset or the resumed run.
 
     Returns:
-        the settings of the run and of the training, those of the model as a dictionary
-        without vocab_size, and the checkpoint to resume from, if any.
+        the settings of the run and of the training, and those of the model as a dictionary
+        without vocab_size.
 
     Raises:
-        UserError: there is no such preset, device or run.
-        SystemExit: tyro has printed the help (status 0) or what is wrong with a flag (2).
+        UserError: a flag will not do, or there is no such preset, device or run.
+        SystemExit: the help was asked for, and has been printed (status 0).
     """
-    # These flags decide the defaults of all others, so they are looked at first.
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--preset")
-    first.add_argument("--device", default="auto")
-    first.add_argument("--out-dir", "--out_dir", type=Path)
-    first.add_argument("--resume", action="store_true")
-    try:
-        known, _ = first.parse_known_args(argv)
-    except argparse.ArgumentError:  # a flag without its value: tyro will say so
-        known = first.parse_args([])
-
-    preset = known.preset or default_preset(version, known.device)
-    recipe, run_defaults, saved = dict(version.preset(preset)), RunConfig(preset), None
-    if known.resume:
-        saved = Run(known.out_dir or latest_folder(version.name)).read("last")
-        changes = recipe if known.preset else {}
-        recipe = saved["train_config"] | saved["model_config"] | changes
-        run_defaults = RunConfig(preset, data=Path(saved["corpus"]["path"]))
 
     @dataclass(frozen=True)
     class ModelConfig(version.module().Config):
@@ -134,16 +127,41 @@ def parse(version: Version, argv: list[str]) -> tuple[RunConfig, TrainConfig, di
         train: tyro.conf.OmitArgPrefixes[TrainConfig]
         model: tyro.conf.OmitArgPrefixes[ModelConfig]
 
-    settings = tyro.cli(
+    check_values(Settings, argv)
+    # These flags decide the defaults of all others, so they are looked at first.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset")
+    first.add_argument("--device", default="auto")
+    first.add_argument("--out-dir", "--out_dir", type=Path)
+    first.add_argument("--resume", action="store_true")
+    try:
+        known, _ = first.parse_known_args(argv)
+    except argparse.ArgumentError:  # read_flags will say so
+        known = first.parse_args([])
+
+    preset = default_preset(version, known.device) if known.preset is None else known.preset
+    recipe, run_defaults = dict(version.preset(preset)), RunConfig(preset)
+    if known.resume:
+        run = Run(known.out_dir or latest_folder(version.name))
+        require(
+            run.exists(),
+            f"there is no run in {run.folder}: {run.checkpoint.name} is missing; start one without --resume",
+        )
+        saved = run.read("last")
+        changes = recipe if known.preset else {}
+        recipe = saved["train_config"] | saved["model_config"] | changes
+        run_defaults = RunConfig(preset, data=Path(saved["corpus"]["path"]))
+
+    settings = read_flags(
         Settings,
-        args=argv,
+        argv,
+        f"python -m babygpt.{version.name}",
         default=Settings(run_defaults, select(TrainConfig, recipe), select(ModelConfig, recipe)),
-        prog=f"python -m babygpt.{version.name}",
         description=f"Train version {version.number}, {version.title}: {version.adds}.",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     model_flags = {name: value for name, value in vars(settings.model).items() if name != "vocab_size"}
-    return settings.run, settings.train, model_flags, saved
+    return settings.run, settings.train, model_flags
 
 
 def default_preset(version: Version, device: str) -> str:
@@ -163,16 +181,16 @@ def describe(version: Version, trainer: Trainer) -> str:
 
 
 def report(trainer: Trainer, run: Run, version: Version, data: Path) -> None:
-    """After an evaluation: print it, and save."""
-    last, width = trainer.history[-1], len(str(trainer.config.max_iters))
-    tqdm.write(f"step {last['step']:{width}d}: train {last['train']:.2f}, val {last['val']:.2f}")
+    """After an evaluation: save, and print it. In this order: there may be no terminal left to print to."""
     run.save(trainer, version, data)
+    last, width = trainer.history[-1], len(str(trainer.config.max_iters))
+    say(f"step {last['step']:{width}d}: train {last['train']:.2f}, val {last['val']:.2f}")
 
 
 def finish(trainer: Trainer, run: Run, version: Version) -> None:
     """Print and write a sample of the best model, draw the curve, and say where everything is."""
     best = min(trainer.history, key=lambda record: record["val"])
-    print(
+    say(
         f"Trained {trainer.step:,} steps in {trainer.seconds:.0f} s. "
         f"Best validation loss: {best['val']:.4f} at step {best['step']:,}."
     )
@@ -181,12 +199,12 @@ def finish(trainer: Trainer, run: Run, version: Version) -> None:
     start = torch.zeros((1, 1), dtype=torch.long, device=trainer.device)
     text = tokenizer.decode(model.generate(start, SAMPLE_TOKENS, generator=generator)[0, 1:].tolist())
     run.finish(trainer.history, text, title=f"{version.name} {version.title}")
-    print(f"\n{text}\n")
-    print(f"Everything is in {run.folder}: checkpoint.pt, best.pt, metrics.jsonl, loss.png, sample.txt")
+    say(f"\n{text}\n")
+    say(f"Everything is in {run.folder}: checkpoint.pt, best.pt, metrics.jsonl, loss.png, sample.txt")
     prompt = "ROMEO:" if set("ROMEO:") <= set(tokenizer.chars) else tokenizer.chars[-1]
-    print(f'More text:  {python()} -m babygpt.sample {run.folder} --prompt "{prompt}"')
+    say(f'More text:  {python()} -m babygpt.sample {run.folder} --prompt "{prompt}"')
     if version.number < len(VERSIONS):
-        print(f"Next step:  {python()} -m babygpt.v{version.number + 1}")
+        say(f"Next step:  {python()} -m babygpt.v{version.number + 1}")
 
 
 def python() -> str:
@@ -199,17 +217,28 @@ def python() -> str:
 
 @contextmanager
 def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Let Ctrl-C (or a polite kill) end the training after the current step; a second one ends it at once."""
+    """Let Ctrl-C, a polite kill or a closing terminal end the training after the current step; a second one at once.
+
+    What the caller of the program had ignored stays ignored: `nohup` outlives the terminal.
+    """
 
     def handler(number: int, frame: object) -> None:
         trainer.stop = True
-        for name, old in before.items():
-            signal.signal(name, old)
-        tqdm.write("\nStopping after this step; press Ctrl-C again to stop at once.")
+        restore()
+        # The terminal may be gone, or the signal have come in the middle of printing.
+        with suppress(OSError, RuntimeError):
+            tqdm.write("\nStopping after this step; press Ctrl-C again to stop at once.")
 
-    before = {name: signal.signal(name, handler) for name in (signal.SIGINT, signal.SIGTERM)}
+    def restore() -> None:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # Windows lacks SIGHUP, all others SIGBREAK
+    before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names if hasattr(signal, name)}
+    before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for name, old in before.items():
-            signal.signal(name, old)
+        restore()

@@ -55,20 +55,30 @@ class Corpus:
         their ids. Besides the ids there is never more than one piece in memory.
 
         Raises:
-            UserError: the file cannot be read, is not UTF-8, or is empty.
+            UserError: the file cannot be read, is no text in UTF-8, is empty, or changes while it is read.
         """
         path = Path(path)
 
         def pieces() -> Iterator[str]:
+            # Reading a pipe would wait for ever, and a device may never end.
+            special = path.exists() and not path.is_file() and not path.is_dir()
+            require(not special, f"cannot read {path} (not a regular file): give a text file with --data")
             with path.open(encoding="utf-8-sig") as file:
                 yield from iter(lambda: file.read(PIECE), "")
 
         try:
-            return cls._from_pieces(pieces, path.name)
+            corpus = cls._from_pieces(pieces, path.name)
+            require(
+                "\0" not in corpus.tokenizer.chars,
+                f"{path} is no text: it holds the character NUL, as binary files and UTF-16 do; save it as UTF-8 and "
+                f"try again",
+            )
+            return corpus
         except UnicodeDecodeError:
             raise UserError(f"{path} is not UTF-8: {first_bad_byte(path)}; save it as UTF-8 and try again") from None
         except OSError as error:
-            raise UserError(f"cannot read {path} ({error.strerror}): give a text file with --data") from None
+            why = error.strerror or error
+            raise UserError(f"cannot read {path} ({why}): give a text file with --data") from None
 
     @classmethod
     def _from_pieces(cls, pieces: Callable[[], Iterable[str]], name: str) -> "Corpus":
@@ -76,9 +86,12 @@ class Corpus:
         require(length > 0, f"{name} is empty: give a text of a few thousand characters or more")
         tokenizer = CharTokenizer.from_pieces(pieces())
         data, n = np.empty(length, dtype=tokenizer.dtype), 0
+        changed = f"{name} changed while it was read, and had {length} characters before: run this again"
         for piece in pieces():
+            require(n + len(piece) <= length, changed)
             data[n : n + len(piece)] = tokenizer.encode_array(piece)
             n += len(piece)
+        require(n == length, changed)
         ids, n = torch.from_numpy(data), int(0.9 * length)
         return cls(name, tokenizer, ids[:n], ids[n:])
 
@@ -122,7 +135,7 @@ class Corpus:
         # The last start that leaves room for a target is len(data) - block_size - 1.
         ix = torch.randint(len(data) - block_size, (batch_size,), generator=generator)  # (B,)
         positions = ix[:, None] + torch.arange(block_size)  # (B, T)
-        positions = positions.to(data.device)  # (B, T)
+        positions = positions.to(data.device, non_blocking=True)  # (B, T)
         x = data[positions].long()  # (B, T)
         y = data[positions + 1].long()  # (B, T)
         return x, y

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from babygpt.errors import require
 
+MOST = {"n_head": 1000, "n_layer": 1000}  # each is a module of its own; of any other size:
+MOST_NUMBERS = 10**7  # memory ends long before
+
 
 @dataclass(frozen=True)
 class Config:
@@ -26,8 +29,10 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, int):
+            if isinstance(value, int) and not isinstance(value, bool):
                 require(value >= 1, f"{name} must be at least 1, and it is {value}")
+                most = MOST.get(name, MOST_NUMBERS)
+                require(value <= most, f"{name} must be at most {most:,}, and it is {value}")
 
 
 class LanguageModel(nn.Module):

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-import tyro
 from nbformat import NotebookNode
 
 from babygpt.errors import exit_status, require
+from babygpt.flags import read_flags
 from babygpt.runs import write_atomically
 
 OPEN_FOLD = re.compile(r"<details><summary>Solution</summary>\s*\Z")
@@ -39,8 +39,12 @@ if importlib.util.find_spec("babygpt") is None:
             "babygpt is not installed in this Python. On your own machine, choose the kernel of babygpt's .venv; "
             "on Colab, put the address of the repository into REPOSITORY above."
         )
-    subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "babygpt-course"], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "babygpt-course"], check=True)
+    for command in (
+        ["git", "clone", "--depth", "1", REPOSITORY, "babygpt-course"],
+        [sys.executable, "-m", "pip", "install", "--quiet", "-e", "babygpt-course"],
+    ):
+        if subprocess.run(command).returncode:
+            raise SystemExit(f"{{' '.join(command)}} failed: see above; is REPOSITORY right, and is there a network?")
     sys.path.insert(0, "babygpt-course")'''
 
 
@@ -133,8 +137,8 @@ def write(config: NotebookConfig) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """Build as the command line says, and exit: 0, or 1 for a stale notebook under --check."""
-    config = tyro.cli(NotebookConfig, args=argv, prog="python -m babygpt.notebooks")
-    sys.exit(exit_status(lambda: write(config)))
+    argv = sys.argv[1:] if argv is None else argv
+    sys.exit(exit_status(lambda: write(read_flags(NotebookConfig, argv, "python -m babygpt.notebooks"))))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import sys
 from dataclasses import dataclass
 
 import torch
-import tyro
 
 from babygpt.data import Corpus
 from babygpt.errors import exit_status, require
+from babygpt.flags import read_flags
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import VERSIONS, Version, select
 
@@ -67,8 +67,8 @@ def reproduce(config: ReproduceConfig) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """Reproduce as the command line says, and exit: 0, 1 for a loss outside its band, 2 for bad input."""
-    config = tyro.cli(ReproduceConfig, args=argv, prog="python -m babygpt.reproduce")
-    sys.exit(exit_status(lambda: reproduce(config)))
+    argv = sys.argv[1:] if argv is None else argv
+    sys.exit(exit_status(lambda: reproduce(read_flags(ReproduceConfig, argv, "python -m babygpt.reproduce"))))
 
 
 if __name__ == "__main__":

@@ -5,25 +5,35 @@ best.pt         the model with the lowest validation loss so far
 metrics.jsonl   one JSON line for each evaluation
 loss.png        the losses against the step
 sample.txt      text generated at the end
+.lock           there while a process writes to the folder, so that no second one does
 """
 
 import io
 import json
 import os
-import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from babygpt.errors import UserError, require
+from babygpt.files import (
+    FORMAT,
+    is_intact,
+    read_checkpoint,
+    save_atomically,
+    sync_folder,
+    temporary_of,
+    write_atomically,
+)
 from babygpt.model import LanguageModel
 from babygpt.tokenizer import CharTokenizer
 from babygpt.training import Trainer
 from babygpt.versions import Version, get_version
-
-FORMAT = 2  # of the checkpoints; raise it when their content changes
 
 MAY_CHANGE = {"device", "eval_interval", "eval_iters"}
 """Settings that a resumed run may change: the training so far would have been the same."""
@@ -39,19 +49,68 @@ class Run:
         self.metrics = self.folder / "metrics.jsonl"
         self.picture = self.folder / "loss.png"
         self.sample = self.folder / "sample.txt"
+        self._made = False
 
     def exists(self) -> bool:
         """Whether there is a run in the folder."""
         return self.checkpoint.exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing to the folder; make it, and clear away what a killed run left half done.
+
+        The operating system holds the lock, so that it is gone with the process, however that ends.
+        A folder made here in which nothing was saved is removed again.
+
+        Raises:
+            UserError: another process writes to the folder, or it cannot be written to.
+        """
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        made = []
+        try:
+            made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
+            self._make_folder()
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"another process is writing to {self.folder}: wait until it is done, or choose another --out-dir"
+            ) from None
+        except OSError as error:
+            for folder in made:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise self._cannot_write(error) from error
+        try:
+            for path in (self.checkpoint, self.best, self.metrics, self.picture, self.sample):
+                with suppress(OSError):
+                    temporary_of(path).unlink(missing_ok=True)
+            yield
+        finally:
+            # While the lock is held, so that no other process can be just about to take this file; Windows
+            # does not let go of an open file, so there it is done after.
+            with suppress(OSError):
+                (self.folder / ".lock").unlink()
+            lock.release()
+            if os.name == "nt":
+                with suppress(OSError):
+                    (self.folder / ".lock").unlink()
+            for folder in made:
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
 
     def save(self, trainer: Trainer, version: Version, data: Path) -> None:
         """Write the checkpoint, the metrics and, if the last evaluation is the best, the best model.
 
         `data` is the file the corpus came from, so that a resumed run finds it.
 
+        A kill between two of the files loses nothing: the checkpoint comes last, so that the others are written
+        again by the run that goes on from the one before.
+
         Raises:
-            UserError: the folder cannot be written to.
+            UserError: the folder cannot be written to, or has vanished; or a weight is no number. What was
+                saved before stays.
         """
+        trainer.check_weights()
         about = {
             "format": FORMAT,
             "version": version.number,
@@ -67,14 +126,31 @@ class Run:
         last = trainer.history[-1]
         is_best = last["step"] == trainer.step and last["val"] == min(h["val"] for h in trainer.history)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             lines = "".join(json.dumps(record) + "\n" for record in trainer.history)
             write_atomically(self.metrics, lines.encode("utf-8"))
             if is_best:
                 save_atomically(self.best, about | {"state": {"model": state["model"], "step": trainer.step}})
             save_atomically(self.checkpoint, full)
         except OSError as error:
-            raise UserError(f"cannot write to {self.folder} ({error.strerror}): choose another --out-dir") from error
+            raise self._cannot_write(error) from error
+
+    def _make_folder(self) -> None:
+        """Make the folder, once: if it vanishes later, somebody took it away."""
+        if not self._made:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.folder.parent)
+            self._made = True
+
+    def _cannot_write(self, error: OSError) -> UserError:
+        """What to tell the user after `error`."""
+        reason = f"cannot write to {self.folder} ({error.strerror or error})"
+        if self._made and not self.folder.exists():
+            return UserError(f"{reason}: the folder has vanished, and its run with it; train again")
+        with suppress(OSError):
+            if self.exists():
+                return UserError(f"{reason}: what was saved before is still there; mend that, and go on with --resume")
+        return UserError(f"{reason}: mend that, or choose another --out-dir")
 
     def check_resumable(self, saved: dict[str, Any], version: Version, trainer: Trainer) -> None:
         """Raise UserError, naming every difference, unless the new trainer can go on from `saved`."""
@@ -106,22 +182,34 @@ class Run:
         Raises:
             UserError: there is no such file, or it is no complete checkpoint.
         """
-        path = self.best if which == "best" else self.checkpoint
-        require(
-            path.exists(),
-            f"there is no run in {self.folder}: {path.name} is missing; train one with `python -m babygpt.v10`",
-        )
+        path, other = (self.best, self.checkpoint) if which == "best" else (self.checkpoint, self.best)
+        remedy = "remove the folder and train again"
+        if is_intact(other):
+            sample = f"python -m babygpt.sample {self.folder}" + (" --checkpoint last" if which == "best" else "")
+            remedy = f"`{sample}` still works; to train anew, choose another --out-dir"
+        return read_checkpoint(path, remedy, full=which == "last")
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """The evaluations in metrics.jsonl. A last line that is torn is left out.
+
+        Raises:
+            UserError: the file cannot be read, or another line is no JSON.
+        """
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            found = saved["format"]
-            get_version(saved["version"]), saved["model_config"], saved["chars"], saved["state"]["model"]
-        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is no checkpoint of babygpt, or is damaged ({type(error).__name__} while reading it): "
-                f"remove the folder and train again"
-            ) from error
-        require(found == FORMAT, f"{path} has the format {found}, and this babygpt reads {FORMAT}: train again")
-        return saved
+            lines = self.metrics.read_bytes().splitlines()
+        except OSError as error:
+            raise UserError(f"cannot read {self.metrics} ({error.strerror}): train again") from error
+        records = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                require(
+                    number == len(lines),
+                    f"line {number} of {self.metrics} is no JSON: {line[:40]!r}; remove the line, or --resume the run, "
+                    "which writes the file anew",
+                )
+        return records
 
     def load_model(
         self, which: str = "best", device: torch.device | str = "cpu"
@@ -133,15 +221,23 @@ class Run:
         """
         saved = self.read(which)
         module = get_version(saved["version"]).module()
-        model = module.Model(module.Config(**saved["model_config"]))
-        model.load_state_dict(saved["state"]["model"])
+        try:
+            model = module.Model(module.Config(**saved["model_config"]))
+            model.load_state_dict(saved["state"]["model"])
+        except (RuntimeError, TypeError) as error:
+            raise UserError(
+                f"the weights and sizes in {self.folder} do not fit v{saved['version']}: train again"
+            ) from error
         return model.to(device).eval(), CharTokenizer(saved["chars"])
 
     def finish(self, history: list[dict[str, float]], sample: str, title: str) -> None:
-        """Write the sample, and draw the losses against the step."""
+        """Write the sample, and draw the losses against the step.
+
+        Raises:
+            UserError: the folder cannot be written to.
+        """
         from matplotlib.figure import Figure  # here, because it takes a second to import
 
-        write_atomically(self.sample, sample.encode("utf-8"))
         figure = Figure(figsize=(7, 4.5), layout="constrained")
         axes = figure.subplots()
         steps = [record["step"] for record in history]
@@ -151,24 +247,13 @@ class Run:
         axes.set(title=title, xlabel="training step", ylabel="loss (nats per character)")
         axes.grid(alpha=0.3)
         axes.legend()
-        figure.savefig(self.picture, dpi=120)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all: a reader never sees half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def save_atomically(path: Path, content: dict[str, Any]) -> None:
-    """As `write_atomically`, for a checkpoint of tensors and builtins."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=120)
+        try:
+            write_atomically(self.sample, sample.encode("utf-8"))
+            write_atomically(self.picture, picture.getvalue())
+        except OSError as error:
+            raise self._cannot_write(error) from error
 
 
 def new_folder(name: str, parent: Path = Path("runs")) -> Path:

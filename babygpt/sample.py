@@ -1,5 +1,6 @@
 """Text from a trained model: `python -m babygpt.sample runs/v10 --prompt "ROMEO:"`."""
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,15 +15,20 @@ from tqdm import tqdm
 from babygpt import kv_cache, v10
 from babygpt.device import pick_device
 from babygpt.errors import UserError, exit_status, require
+from babygpt.flags import read_flags
 from babygpt.model import LanguageModel
 from babygpt.runs import Run, write_atomically
+
+LEAST_TEMPERATURE = 1e-6
 
 
 @dataclass(frozen=True)
 class SampleConfig:
     """Draw text from the model in a run folder, one character after the other."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: Annotated[
+        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="PATH", help_behavior_hint="(required)")
+    ] = None
     """A run folder: runs/v10, say."""
 
     prompt: str = ""
@@ -59,7 +65,8 @@ class SampleConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Sample as the command line says, and exit: 0, 2 for bad input, 130 after Ctrl-C."""
-    sys.exit(exit_status(lambda: write_sample(tyro.cli(SampleConfig, args=argv, prog="python -m babygpt.sample"))))
+    argv = sys.argv[1:] if argv is None else argv
+    sys.exit(exit_status(lambda: write_sample(read_flags(SampleConfig, argv, "python -m babygpt.sample"))))
 
 
 def write_sample(config: SampleConfig) -> None:
@@ -68,14 +75,11 @@ def write_sample(config: SampleConfig) -> None:
     Raises:
         UserError: no such run, a prompt outside the vocabulary, an impossible number, no such device.
     """
-    require(config.max_new_tokens >= 0, f"max_new_tokens must be 0 or more, and it is {config.max_new_tokens}")
-    require(config.num_samples >= 1, f"num_samples must be at least 1, and it is {config.num_samples}")
-    require(config.top_k >= 0, f"top_k must be 0 or more, and it is {config.top_k}")
-    require(0 <= config.seed < 2**63, f"seed must be from 0 to 2**63 - 1, and it is {config.seed}")
+    check(config)
     device = pick_device(config.device)
     model, tokenizer = Run(config.folder).load_model(config.checkpoint, device)
-    start = tokenizer.encode(config.prompt) or [0]
-    tokens = draw(model, torch.tensor([start] * config.num_samples, device=device), config)
+    start = torch.tensor([tokenizer.encode(config.prompt) or [0]], device=device)
+    tokens = draw(model, start.repeat(config.num_samples, 1), config)
     if config.out is None and config.num_samples == 1:
         print(config.prompt, end="", flush=True)
         for token in tokens:
@@ -96,6 +100,26 @@ def write_sample(config: SampleConfig) -> None:
     except OSError as error:
         raise UserError(f"cannot write {config.out} ({error.strerror}): choose another --out") from None
     print(f"Wrote {len(text):,} characters to {config.out}")
+
+
+def check(config: SampleConfig) -> None:
+    """Raise UserError for an impossible number, before anything is read or printed."""
+    require(config.folder is not None, "which run? Give its folder: python -m babygpt.sample runs/v10, say")
+    for name, least, most in (("max_new_tokens", 0, 10**9), ("num_samples", 1, 10_000), ("top_k", 0, math.inf)):
+        value = getattr(config, name)
+        require(value >= least, f"{name} must be {'at least 1' if least else '0 or more'}, and it is {value}")
+        require(value <= most, f"{name} must be at most {most:,}, and it is {value}")
+    require(0 <= config.seed < 2**63, f"seed must be from 0 to 2**63 - 1, and it is {config.seed}")
+    require(
+        0 <= config.temperature < math.inf,
+        f"temperature must be 0 or more{', and finite' if config.temperature > 0 else ''}, "
+        f"and it is {config.temperature}",
+    )
+    # Divided by less, the logits of a sharp model leave the range of float32.
+    require(
+        config.temperature == 0 or config.temperature >= LEAST_TEMPERATURE,
+        f"temperature must be 0 or at least {LEAST_TEMPERATURE}, and it is {config.temperature}",
+    )
 
 
 def draw(model: LanguageModel, idx: Tensor, config: SampleConfig) -> Iterator[Tensor]:

@@ -18,6 +18,9 @@ from babygpt.device import pick_device, pick_dtype
 from babygpt.errors import UserError, require
 from babygpt.model import LanguageModel, evaluating
 
+CHECK_INTERVAL = 100  # steps between two looks at the loss of a training on a GPU
+MOST = 10**9  # of what is counted in training: steps, batches, chunks
+
 EVAL_TOKENS = 16_384  # evaluation has no gradients to store, so it takes many batches at once
 
 
@@ -67,13 +70,18 @@ class TrainConfig:
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     """Precision of the matrix products; auto is bfloat16 on a GPU or CPU that has it in hardware, else float32."""
 
+    compile: bool = False
+    """Let torch.compile make faster code of the model first: minutes on a CPU, and it needs a compiler."""
+
     def __post_init__(self) -> None:
         for name in ("max_iters", "batch_size", "eval_interval", "eval_iters"):
             value = getattr(self, name)
             require(value >= 1, f"{name} must be at least 1, and it is {value}")
+            require(value <= MOST, f"{name} must be at most {MOST:,}, and it is {value}")
         for name in ("warmup_iters", "weight_decay", "grad_clip", "seed"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"{name} must be 0 or more, and it is {value}")
+        require(self.warmup_iters <= MOST, f"warmup_iters must be at most {MOST:,}, and it is {self.warmup_iters}")
         require(self.seed < 2**63, f"seed must be below 2**63, and it is {self.seed}")
         require(
             0 < self.learning_rate < math.inf,
@@ -162,6 +170,7 @@ class Trainer:
         self.dtype = pick_dtype(config.dtype, self.device)
         corpus.check(model.config.block_size)
         self.model = model.to(self.device)
+        self.compiled = torch.compile(self.model) if config.compile else self.model
         self.corpus = corpus.to(self.device)
         self.config = config
         self.optimizers = make_optimizers(self.model, config)
@@ -185,7 +194,8 @@ class Trainer:
             progress: show a bar, if there is a terminal to show it on.
 
         Raises:
-            UserError: the loss is no longer a number.
+            UserError: the loss is no longer a number. The CPU notices in that step; a GPU, which would have to
+                wait for all its work in hand, within CHECK_INTERVAL steps.
         """
         config = self.config
         bar = tqdm(
@@ -221,7 +231,9 @@ class Trainer:
             "train", self.config.batch_size, self.model.config.block_size, self.batches
         )  # (B, T)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            _, loss = self.model(xb, yb)
+            _, loss = self.compiled(xb, yb)
+        if self.device.type == "cpu" or self.step % CHECK_INTERVAL == 0:
+            self.check_loss(loss.item())
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.grad_clip:
@@ -240,12 +252,25 @@ class Trainer:
         config = self.config
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             losses = estimate_loss(self.model, self.corpus, config.batch_size, config.eval_iters, config.seed)
-        if not all(math.isfinite(loss) for loss in losses.values()):
-            raise UserError(
-                f"the loss is {losses['train']} at step {self.step} (learning rate {self.lr:g}): training diverged; "
-                f"try a smaller --learning-rate, or --grad-clip 1"
-            )
+        for loss in losses.values():
+            self.check_loss(loss)
         return losses
+
+    def check_loss(self, loss: float) -> None:
+        """Raise UserError unless the loss is a number."""
+        if not math.isfinite(loss):
+            raise UserError(self.diverged(f"the loss is {loss}"))
+
+    def check_weights(self) -> None:
+        """Raise UserError unless all weights, and all that the optimizers remember, are numbers."""
+        moments = [t for o in self.optimizers for s in o.state.values() for t in s.values() if isinstance(t, Tensor)]
+        numbers = all(t.isfinite().all() for t in (*self.model.parameters(), *moments))
+        require(numbers, self.diverged("a weight is no longer a number"))
+
+    def diverged(self, what: str) -> str:
+        """What to tell the user then."""
+        place = f"at step {self.step} (learning rate {self.lr:g})"
+        return f"{what} {place}: training diverged; try a smaller --learning-rate, or --grad-clip 1"
 
     def state(self) -> dict[str, Any]:
         """All that changes in training, as tensors and builtins."""

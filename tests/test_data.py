@@ -223,3 +223,19 @@ def test_a_text_too_short_for_the_block_size_is_refused_with_the_split():
     corpus.check(7)
     with pytest.raises(UserError, match="val split has 8 characters and a block size of 8 needs 9"):
         corpus.check(8)
+
+
+@pytest.mark.parametrize("later", ["the rat", "the rat that ate the oats and the cat"])
+def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch, later):
+    path = tmp_path / "rhyme.txt"
+    path.write_text("the rat that ate the oats", encoding="utf-8")
+    from_pieces = CharTokenizer.from_pieces
+
+    def from_pieces_and_write(pieces):
+        tokenizer = from_pieces([*pieces, "ndc"])
+        path.write_text(later, encoding="utf-8")
+        return tokenizer
+
+    monkeypatch.setattr(CharTokenizer, "from_pieces", from_pieces_and_write)
+    with pytest.raises(UserError, match="rhyme.txt changed while it was read, and had 25 characters before: run this"):
+        Corpus.load(path)

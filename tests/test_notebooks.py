@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from types import SimpleNamespace
 
 import jupytext
 import nbformat
@@ -139,12 +140,20 @@ def test_the_first_cell_says_what_to_do_where_babygpt_is_missing(monkeypatch):
     with pytest.raises(SystemExit, match="put the address of the repository into REPOSITORY"):
         exec(compile(notebooks.BOOTSTRAP, "bootstrap", "exec"), {})
     commands = []
-    monkeypatch.setattr("subprocess.run", lambda command, check: commands.append(command))
+    monkeypatch.setattr("subprocess.run", lambda command: commands.append(command) or SimpleNamespace(returncode=0))
     monkeypatch.setattr(sys, "path", list(sys.path))
     given = notebooks.BOOTSTRAP.replace('REPOSITORY = ""', 'REPOSITORY = "https://host.example/babygpt"')
     exec(compile(given, "bootstrap", "exec"), {})
     assert commands[0][:2] == ["git", "clone"] and "https://host.example/babygpt" in commands[0]
     assert commands[1][1:4] == ["-m", "pip", "install"]
+
+
+def test_the_first_cell_says_what_failed_when_it_cannot_fetch(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("subprocess.run", lambda command: SimpleNamespace(returncode=128))
+    given = notebooks.BOOTSTRAP.replace('REPOSITORY = ""', 'REPOSITORY = "https://host.example/wrong"')
+    with pytest.raises(SystemExit, match="git clone --depth 1 https://host.example/wrong babygpt-course failed"):
+        exec(compile(given, "bootstrap", "exec"), {})
 
 
 # Execution

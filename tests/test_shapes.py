@@ -19,11 +19,11 @@ from babygpt.versions import VERSIONS, get_version
 FILES = sorted(PACKAGE.glob("*.py"))
 
 
-def trace_a_version(version, **changes):
+def trace_a_version(version, dtype="float32", **changes):
     """What the tracer sees in a training step, a shorter forward pass, and a draw."""
     corpus = Corpus.from_text("abcdefghijk" * 20)
     model = tiny_model(version, **changes)
-    trainer = Trainer(model, corpus, TrainConfig(batch_size=B))
+    trainer = Trainer(model, corpus, TrainConfig(batch_size=B, dtype=dtype))
     with ShapeTracer(FILES, sizes_of(model.config, B, TINY["block_size"])) as step:
         trainer.update()
     with ShapeTracer(FILES, sizes_of(model.config, B, 5)) as shorter, torch.no_grad():
@@ -50,7 +50,8 @@ def trace_the_cache():
 @pytest.fixture(scope="module")
 def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
-    return seen + trace_a_version(get_version(10), attention="loop") + trace_the_cache()
+    v10 = get_version(10)
+    return seen + trace_a_version(v10, attention="loop") + trace_a_version(v10, dtype="bfloat16") + trace_the_cache()
 
 
 def test_every_shape_comment_is_true(seen):

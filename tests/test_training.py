@@ -6,7 +6,6 @@ import statistics
 
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import every_version, tiny_model
 from torch import nn
 
@@ -250,18 +249,6 @@ def test_the_resumed_muon_run_ends_with_the_weights_of_the_uninterrupted_one(rhy
 def test_auto_takes_bfloat16_where_the_cpu_has_it(monkeypatch, has, dtype):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
     assert pick_dtype("auto", torch.device("cpu")) == dtype
-
-
-def test_the_fused_heads_in_bfloat16_attend_in_float32_on_the_cpu(rhyme, monkeypatch):
-    seen, attend = set(), F.scaled_dot_product_attention
-
-    def spy(q, *args, **kwargs):
-        seen.add(q.dtype)
-        return attend(q, *args, **kwargs)
-
-    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
-    trained(10, rhyme, max_iters=1, dtype="bfloat16")
-    assert seen == {torch.float32}
 
 
 def test_bfloat16_trains_to_about_the_same_loss(rhyme):

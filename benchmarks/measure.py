@@ -1,0 +1,81 @@
+"""Timing: alternatives take turns, several rounds, and the median counts. Timings on a busy machine are noisy."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+import torch
+
+Result = dict[str, Any]
+
+
+def take_turns(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Run each alternative once a round: {name: the seconds it took, each time}."""
+    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
+    for _ in range(rounds):
+        for name, run in alternatives.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def repeat(run: Callable[[], object], times: int) -> Callable[[], None]:
+    """A function that calls `run` so many times."""
+
+    def repeated() -> None:
+        for _ in range(times):
+            run()
+
+    return repeated
+
+
+def summary(figures: list[float], unit: str) -> Result:
+    """Median and spread of some figures."""
+    return {
+        "unit": unit,
+        "median": float(f"{statistics.median(figures):.4g}"),
+        "low": float(f"{min(figures):.4g}"),
+        "high": float(f"{max(figures):.4g}"),
+        "rounds": len(figures),
+    }
+
+
+def matmul_peak(dtype: torch.dtype, device: torch.device, n: int = 2048) -> float:
+    """Operations a second (FLOP/s) in a large matrix product: as fast as this machine gets."""
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(10):
+        wait(device)
+        start = time.perf_counter()
+        a @ b
+        wait(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 / best
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def machine(device: torch.device) -> Result:
+    """What the figures were measured on."""
+    return {
+        "date": date.today().isoformat(),
+        "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "bfloat16 in the CPU": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
+        "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }

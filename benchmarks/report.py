@@ -1,0 +1,105 @@
+"""Figures as text: a table of all, and the table of goals."""
+
+from collections.abc import Iterator
+
+from benchmarks.measure import Result
+
+SUMMARY = ("unit", "median", "low", "high", "rounds")
+
+
+def lines(result: Result, indent: int = 2) -> Iterator[str]:
+    """A result as the lines of a table."""
+    for name, value in result.items():
+        label = f"{'':{indent}}{name}"
+        if not isinstance(value, dict):
+            yield f"{label:<50} {value:>9,g}"
+        elif "unit" in value:
+            spread = f"  ({value['low']:g} to {value['high']:g})" if "low" in value else ""
+            yield f"{label:<50} {value['median']:>9,g} {value['unit']}{spread}"
+            yield from lines({k: v for k, v in value.items() if k not in SUMMARY}, indent + 2)
+        else:
+            yield label
+            yield from lines(value, indent + 2)
+
+
+def report(results: Result) -> str:
+    """All results as text."""
+    parts = []
+    for name, entry in results.items():
+        about = ", ".join(f"{key} {value}" for key, value in entry["machine"].items() if value is not None)
+        parts.append("\n".join([f"{name}: {entry['measures']}", f"  ({about})", *lines(entry["result"])]))
+    return "\n\n".join(parts)
+
+
+def goals(results: Result) -> str:
+    """The goals as a Markdown table: what was wanted, what came out, and what it is measured against."""
+    found = {name: entry["result"] for name, entry in results.items()}
+
+    def median(benchmark: str, *names: str) -> float:
+        value = found[benchmark]
+        for name in names:
+            value = value[name]
+        return value["median"]
+
+    run, speeds, drawn = found["laptop"]["laptop"], found["step"], found["generation"]
+    loss, seconds = run["val, as the run measures it"]["median"], run["median"]
+    fused = speeds["fused, bfloat16"]
+    faster = fused["median"] / median("step", "heads in a loop, float32")
+    took = found["small"]["v1 to v9, s"]
+    share = took["babygpt"] / took["baseline"]
+    first = median("generation", "first 255: cache") / median("generation", "first 255: no cache, heads in a loop")
+    full = median("generation", "full context: cache, window fast") / median(
+        "generation", "full context: no cache, heads in a loop"
+    )
+    start = median("startup", "babygpt.v1 --help") / median("startup", "import torch")
+    speed, memory = median("data", "speed"), median("data", "memory at the peak")
+    ceiling = drawn["ceiling for one text: reading the weights"]["median"]
+    rows = [
+        (
+            "The recipe `laptop`: a validation loss of 1.60 or lower in 100 s on two cores",
+            loss <= 1.60 and seconds <= 100,
+            f"{loss:.3f} in {seconds:.0f} s (float32: {median('laptop', 'float32 instead of bfloat16'):.0f} s)",
+        ),
+        (
+            "Version 10 at the lecture's sizes, B 16, T 256: 2x the tokens a second of a loop over heads in float32",
+            faster >= 2,
+            f"{faster:.1f}x: {fused['median']:,.0f} tokens/s; {fused['share of the peak']:.0%} of the "
+            f"{fused['matmul peak, GFLOP/s']} GFLOP/s of a large matrix product in bfloat16",
+        ),
+        (
+            "Versions 1 to 9 by the lecture's recipes: half the time of the straightforward loop",
+            share <= 0.5,
+            f"{share:.2f} of it: {took['babygpt']:.0f} s for {took['baseline']:.0f} s",
+        ),
+        (
+            "Generation, the first 255 tokens: 10x the tokens a second of reading the whole context each time",
+            first >= 10,
+            f"{first:.1f}x: {median('generation', 'first 255: cache'):.0f} tokens/s; reading the weights once a "
+            f"token would allow {ceiling:,}",
+        ),
+        (
+            "Generation with a full context: 10x (window `fast`)",
+            full >= 10,
+            f"{full:.1f}x: {median('generation', 'full context: cache, window fast'):.0f} tokens/s",
+        ),
+        ("`python -m babygpt.v1 --help`: 1.3x a bare `import torch`", start <= 1.3, f"{start:.2f}x"),
+        (
+            "A corpus of 1 GB: 50 MB/s, 3 bytes a character at the peak",
+            speed >= 50 and memory <= 3,
+            f"{speed:.0f} MB/s, {memory:.1f} bytes",
+        ),
+        ("On a CUDA GPU: time to a validation loss of 1.47", None, "not measured: there was none"),
+    ]
+    says = {True: "met", False: "**not met**", None: ""}
+    return "\n".join(
+        ["| goal | | measured |", "|---|---|---|", *(f"| {goal} | {says[met]} | {out} |" for goal, met, out in rows)]
+    )
+
+
+def with_figures(readme: str, results: Result) -> str:
+    """The README of this folder with its goals and figures replaced by these."""
+    for name, text in (("goals", goals(results)), ("figures", f"```text\n{report(results)}\n```")):
+        before, begin, rest = readme.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        readme = f"{before}{begin}{text}\n{end}{after}"
+    return readme

@@ -1,0 +1,459 @@
+"""The ladder: the same footing for all versions, records that are reused, verdicts, the table and its files."""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import every_version
+from tqdm import tqdm
+
+from babygpt import v7, v8, v9
+from babygpt.compare import __main__ as compare
+from babygpt.compare import ablations, jobs, ladder, pictures, plans, verdict
+from babygpt.compare.__main__ import CompareConfig
+from babygpt.compare.jobs import Job
+from babygpt.compare.ladder import Entry, Row
+from babygpt.data import Corpus
+from babygpt.errors import UserError
+from babygpt.training import TrainConfig, Trainer
+from babygpt.versions import select
+
+TEXT = "ROMEO: the rat that ate the oats\n" * 60
+SETTINGS = dict(block_size=4, n_embd=8, n_head=2, n_layer=1, dropout=0.0, batch_size=2, max_iters=4, eval_interval=2,
+                eval_iters=2, learning_rate=1e-2, device="cpu")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_evaluations(monkeypatch):
+    for name, value in {"EVAL_CHARACTERS": 200, "EVAL_CHUNKS": 20, "SAMPLE_LENGTH": 8}.items():
+        monkeypatch.setattr(jobs, name, value)
+    monkeypatch.setattr(compare.speed, "LENGTHS", [2, 4])
+
+
+@pytest.fixture
+def text(tmp_path) -> Path:
+    file = tmp_path / "text.txt"
+    file.write_text(TEXT, encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def corpus(text) -> Corpus:
+    return Corpus.load(text)
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[str]:
+    """The names of the jobs that are really trained, in their order."""
+    names, run = [], jobs.run
+    monkeypatch.setattr(jobs, "run", lambda job, *rest: names.append(job.name) or run(job, *rest))
+    return names
+
+
+def job(number: int = 1, seed: int = 1, **changes: object) -> Job:
+    return Job(f"v{number}", f"babygpt.v{number}", SETTINGS | changes, seed)
+
+
+def run_all(some_jobs, corpus, text, folder, workers=1):
+    folder.mkdir(exist_ok=True)
+    with tqdm(total=1, disable=True) as bar:
+        return jobs.run_all(some_jobs, corpus, text, folder, workers, bar)
+
+
+def command(text: Path, *flags: str) -> int:
+    with pytest.raises(SystemExit) as exit:
+        compare.main(["--data", str(text), "--out-dir", str(text.parent / "out"), "--max-iters", "2", *flags])
+    return exit.value.code
+
+
+def made_up_row(name: str, losses: list[float], before: str | None = None, **settings: object) -> Row:
+    """A row as if it had been trained, with one loss a seed."""
+    records = [
+        {
+            "parameters": 4225, "steps": 20, "history": [{"step": s, "val": loss + 1 / (s + 1)} for s in (0, 10, 20)],
+            "train": {"loss": loss - 0.1, "error": 0.004}, "val": {"loss": loss, "error": 0.005}, "diverged": None,
+            "step_ms": 1.5, "seconds": 3.0, "sample": "ROMEO: a", "device": "a CPU", "torch": "2", "threads": 1,
+            "settings": {"learning_rate": 0.01}, "jobs_at_a_time": 1,
+        }
+        for loss in losses
+    ]  # fmt: skip
+    settings = {"max_iters": 20, "block_size": 8} | settings
+    return Row(Entry(name, "bigram", "the baseline", "babygpt.v1", settings, before, 2.5), records)
+
+
+# The records
+
+
+@every_version()
+def test_a_training_leaves_a_record_of_all_that_the_table_needs(version, corpus):
+    record = jobs.run(job(version.number), corpus)
+    assert [evaluation["step"] for evaluation in record["history"]] == [0, 2, 4]
+    assert record["train"]["loss"] > 0 and record["val"]["error"] > 0
+    assert record["steps"] == 4 and record["step_ms"] > 0 and record["seconds"] >= 0
+    assert record["sample"].startswith("ROMEO:") and len(record["sample"]) == 6 + 8
+    assert record["fingerprint"] == corpus.fingerprint and record["torch"] == torch.__version__
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_a_job_trains_as_the_command_of_the_version_does(corpus):
+    settings = SETTINGS | {"seed": 5, "vocab_size": corpus.tokenizer.vocab_size}
+    torch.manual_seed(5)
+    trainer = Trainer(v9.Model(select(v9.Config, settings)), corpus, select(TrainConfig, settings))
+    trainer.train(progress=False)
+    found = jobs.run(job(9, seed=5), corpus)["history"]
+    assert [h["val"] for h in found] == [h["val"] for h in trainer.history]
+
+
+def test_the_final_loss_is_the_mean_of_its_chunks_and_the_error_that_of_a_mean(corpus):
+    trainer = jobs.TimedTrainer(v9.Model(v9.Config(len(corpus.tokenizer.chars), 4)), corpus, TrainConfig(), print)
+    found = jobs.final_losses(trainer)["val"]
+    x, y = corpus.get_batch("val", 50, 4, torch.Generator().manual_seed(jobs.EVAL_SEED))
+    losses = torch.stack([trainer.model(x[[i]], y[[i]])[1] for i in range(50)])
+    assert found["chunks"] == 50
+    assert found["loss"] == pytest.approx(losses.mean().item(), abs=1e-4)  # rounded to five digits
+    assert found["error"] == pytest.approx(losses.std().item() / 50**0.5, abs=1e-4)
+
+
+def test_a_training_that_diverges_is_recorded_as_such_and_does_not_end_the_others(corpus):
+    record = jobs.run(job(9, learning_rate=1e30), corpus)
+    assert "training diverged" in record["diverged"]
+    assert record["val"] is None and record["sample"] == ""
+
+
+def test_every_version_sees_the_same_batches_in_the_same_order_and_is_evaluated_on_the_same_chunks(corpus, monkeypatch):
+    seen, get_batch = [], Corpus.get_batch
+
+    def spy(self, split, *how):
+        batch = get_batch(self, split, *how)
+        seen.append((split, batch[0].tolist()))
+        return batch
+
+    monkeypatch.setattr(Corpus, "get_batch", spy)
+    by_version = []
+    for number in range(1, 11):
+        seen.clear()
+        jobs.run(job(number), corpus)
+        by_version.append(list(seen))
+    assert all(batches == by_version[0] for batches in by_version)
+    assert len(by_version[0]) == 4 + 3 * 2 + 2  # steps, evaluations of two splits, and the final ones
+    seen.clear()
+    jobs.run(job(1, seed=2), corpus)
+    assert seen[2:6] != by_version[0][2:6] and seen[-2:] == by_version[0][-2:]  # another seed: other steps, same chunks
+
+
+# Reuse
+
+
+def test_a_training_that_is_done_is_not_done_again(corpus, text, tmp_path, trained):
+    first = run_all([job(1), job(3)], corpus, text, tmp_path / "records")
+    again = run_all([job(3), job(1), job(1, seed=2)], corpus, text, tmp_path / "records")
+    assert trained == ["v1", "v3", "v1"]
+    assert again[:2] == first[::-1]
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": 1e-3}, {"max_iters": 5}, {"seed": 3}, {"number": 3}])
+def test_another_setting_has_another_record(change, corpus, text, tmp_path, trained):
+    run_all([job(), job(**change)], corpus, text, tmp_path / "records")
+    assert len(trained) == 2
+
+
+def test_another_text_has_another_record():
+    assert job().file("0" * 16) != job().file("1" * 16)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', "cut", "another one's"])
+def test_a_damaged_record_is_trained_anew(content, corpus, text, tmp_path, trained):
+    run_all([job()], corpus, text, tmp_path)
+    file = tmp_path / job().file(corpus.fingerprint)
+    whole = file.read_text()
+    told = {"cut": whole[:-40], "another one's": whole.replace('"learning_rate": 0.01', '"learning_rate": 0.02')}
+    file.write_text(told.get(content, content))
+    run_all([job()], corpus, text, tmp_path)
+    assert trained == ["v1", "v1"]
+    assert jobs.read_record(job(), corpus.fingerprint, tmp_path) is not None
+
+
+def test_after_ctrl_c_the_same_command_goes_on_with_what_is_missing(text, monkeypatch, capsys):
+    run, done = jobs.run, []
+
+    def interrupted(job, *rest):
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(job.name)
+        return run(job, *rest)
+
+    monkeypatch.setattr(jobs, "run", interrupted)
+    assert command(text, "--versions", "1,3,4", "--quick") == 130
+    assert "Stopped. 1 trainings are done and kept; the same command goes on" in capsys.readouterr().out
+    monkeypatch.setattr(jobs, "run", lambda job, *rest: done.append(job.name) or run(job, *rest))
+    assert command(text, "--versions", "1,3,4", "--quick") == 0
+    assert done == ["v1", "v3", "v4"]
+
+
+def test_two_processes_find_the_losses_of_one(corpus, text, tmp_path, monkeypatch):
+    monkeypatch.undo()  # the other processes have the sizes of evaluation that all have
+    some = [job(1), job(3)]
+    alone = run_all(some, corpus, text, tmp_path / "alone")
+    together = run_all(some, corpus, text, tmp_path / "together", workers=2)
+    assert [r["val"] for r in together] == [r["val"] for r in alone]
+    assert [r["sample"] for r in together] == [r["sample"] for r in alone]
+    assert {r["jobs_at_a_time"] for r in together} == {2}
+    assert not multiprocessing.active_children()
+
+
+# The fair comparison
+
+
+def test_in_the_recipe_equal_all_versions_have_the_same_flags():
+    entries = plans.equal_entries(plans.parse_versions("1-10"), None, False)
+    assert all(entry.settings == entries[0].settings for entry in entries) and len(entries) == 10
+    seeds = {job.seed for entry in entries for job in plans.jobs_of(entry, compare.MOST_SEEDS)}
+    assert plans.SEARCH_SEED not in seeds
+
+
+def test_the_recipe_lecture_has_the_flags_of_the_lecture():
+    for entry in plans.lecture_entries(plans.parse_versions("1-10"), None, False):
+        number, _, preset = entry.name.removeprefix("v").partition(" ")
+        recipe = plans.VERSIONS[int(number) - 1].preset(preset or "lecture")
+        assert {name: value for name, value in entry.settings.items() if name != "device"} == recipe
+
+
+def test_each_version_is_trained_with_the_learning_rate_that_was_best_for_it(corpus):
+    comparison = compare.Comparison(CompareConfig(recipe="equal"), corpus)
+    records = [
+        {"settings": {"learning_rate": rate}, "diverged": None, "val": loss and {"loss": loss}}
+        for rate, loss in [(1e-3, 2.4), (3e-3, 2.2), (1e-2, 2.3), (3e-2, None)]
+    ]
+    assert comparison.best_rates([made_up_row("v1", []).entry], [records]) == {"v1": {"learning_rate": 3e-3}}
+    assert comparison.search["v1"] == {"0.001": 2.4, "0.003": 2.2, "0.01": 2.3, "0.03": None}
+
+
+def test_the_recipe_equal_searches_trains_every_seed_and_gives_verdicts(text, trained, capsys, monkeypatch):
+    monkeypatch.setattr(plans, "EQUAL", SETTINGS)
+    assert command(text, "--recipe", "equal", "--versions", "3-5", "--seeds", "3") == 0
+    assert len(trained) == 3 * 4 + 3 * 3
+    out = capsys.readouterr().out
+    assert "over 3 seeds" in out and "paired t-test" in out and "no difference" in out
+    found = json.loads((text.parent / "out" / "ladder-equal.json").read_text(encoding="utf-8"))
+    assert [len(row["records"]) for row in found["rows"]] == [3, 3, 3]
+    assert set(found["search"]["losses"]["v5"]) == {"0.001", "0.003", "0.01", "0.03"}
+
+
+# The ablations
+
+
+@pytest.mark.parametrize(
+    "module, switches",
+    [
+        (v8, dict(n_layer=3)),
+        (v9, dict(n_layer=3, layernorm=True)),
+        (v7, dict(n_layer=1, residual=False, projection=False, widening=1)),
+    ],
+)
+def test_the_switches_lead_from_version_7_to_versions_8_and_9(module, switches):
+    config = ablations.Config(**switches)
+    torch.manual_seed(0)
+    ours = ablations.Model(config)
+    torch.manual_seed(0)
+    theirs = module.Model(select(module.Config, vars(config)))
+    idx = torch.randint(65, (2, 8), generator=torch.Generator().manual_seed(1))
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+    assert torch.equal(ours(idx)[0], theirs(idx)[0])
+    loss, expected = (model(idx, idx)[1] for model in (ours, theirs))
+    loss.backward(), expected.backward()
+    assert torch.equal(ours.lm_head.weight.grad, theirs.lm_head.weight.grad)
+
+
+def test_each_switch_changes_the_model():
+    idx = torch.randint(65, (2, 8), generator=torch.Generator().manual_seed(1))
+    outputs = []
+    for _, switches in plans.CHANGES:
+        for layernorm in (False, True):
+            torch.manual_seed(0)
+            outputs.append(ablations.Model(ablations.Config(**switches, layernorm=layernorm))(idx)[0])
+    assert not any(torch.equal(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+def test_the_ablation_has_every_change_at_every_depth_with_and_without_layer_norm():
+    entries = plans.ablation_entries(None, False)
+    assert len({entry.name for entry in entries}) == 4 * 2 * 3
+    by_name = {entry.name: entry for entry in entries}
+    for entry in entries:
+        if entry.before:
+            mine, other = entry.settings, by_name[entry.before].settings
+            assert len([name for name in mine if mine[name] != other[name]]) == 1  # one change at a time
+
+
+def test_the_ablation_ends_in_a_table_a_picture_and_what_layer_norm_does(text, monkeypatch, capsys):
+    monkeypatch.setattr(plans, "EQUAL", SETTINGS)
+    monkeypatch.setattr(compare, "RATES", [1e-3])
+    monkeypatch.setattr(plans, "DEPTHS", [1, 2])
+    assert command(text, "--ablation", "--seeds", "2") == 0
+    out = capsys.readouterr().out
+    assert "2 blocks, layer norm: + 4x width" in out and "- 1 block, + residual: " in out
+    assert (text.parent / "out" / "ablation.png").read_bytes().startswith(b"\x89PNG")
+
+
+# The verdict
+
+
+@pytest.mark.parametrize(
+    "after, words",
+    [
+        ([2.00, 2.01, 1.99, 2.02, 2.00], verdict.HELPED),
+        ([2.40, 2.41, 2.39, 2.42, 2.40], verdict.WORSE),
+        ([2.15, 2.30, 2.25, 2.20, 2.22], verdict.NOISE),
+        ([2.2001, 2.2101, 2.1901, 2.2201, 2.2001], verdict.SAME),
+        ([2.2025, 2.2110, 2.1915, 2.2210, 2.2015], verdict.SAME),  # surely worse, and too little to matter
+        ([2.30, 2.11, 2.19, 2.2201, 2.2001], verdict.NOISE),  # nothing on average, and anything may be true
+    ],
+)
+def test_the_verdict_on_made_up_losses(after, words):
+    assert verdict.verdict([2.20, 2.21, 2.19, 2.22, 2.20], after) == words
+
+
+def test_one_seed_gives_no_verdict():
+    assert verdict.verdict([2.2], [2.0]) == ""
+
+
+def test_a_difference_between_seeds_does_not_hide_one_between_versions():
+    assert verdict.verdict([2.0, 2.2, 2.4, 2.6], [1.97, 2.169, 2.371, 2.57]) == verdict.HELPED
+
+
+# The quantiles of Student's t that stand in every textbook.
+@pytest.mark.parametrize("t, df, p", [(12.706, 1, 0.05), (2.776, 4, 0.05), (4.604, 4, 0.01), (2.045, 29, 0.05)])
+def test_the_t_test_agrees_with_the_tables(t, df, p):
+    assert verdict.t_test(t, df) == pytest.approx(p, rel=1e-3)
+    assert verdict.t_test(-t, df) == verdict.t_test(t, df)
+    assert verdict.t_test(0, df) == 1
+
+
+# The table, the picture and the files
+
+
+def test_the_table_shows_losses_bits_changes_and_the_lecture():
+    rows = [made_up_row("v1", [2.5]), made_up_row("v5", [2.4], "v1"), made_up_row("v10 lecture", [1.5], "v1")]
+    first, second, third = ladder.cells(rows)
+    assert first == [
+        "v1",
+        "bigram",
+        "4,225",
+        "20",
+        "0.01",
+        "2.400 ± 0.004",
+        "2.500 ± 0.005",
+        "2.5",
+        "3.607",
+        "1.50",
+        "3",
+        "-",
+        "-",
+    ]
+    assert second[11] == "-0.100" and third[11] == "-1.000 to v1"
+    assert ladder.cells(rows, full=True)[0][1] == "the baseline"
+
+
+def test_several_seeds_show_mean_spread_and_verdict():
+    rows = [made_up_row("v1", [2.5, 2.6, 2.4]), made_up_row("v2", [2.3, 2.41, 2.2], "v1")]
+    assert ladder.cells(rows)[0][6] == "2.500 ± 0.100"
+    assert ladder.cells(rows)[1][11:] == ["-0.197", "helped"]
+
+
+def test_a_row_without_records_or_with_a_diverged_one_gives_no_numbers():
+    rows = [made_up_row("v9", [2.0]), made_up_row("v10", [1.5], "v9"), made_up_row("v11", [], "v10")]
+    rows[1].records[0].update(diverged="the loss is nan", train=None, val=None)
+    assert ladder.cells(rows)[1][6:9] == ["diverged", "2.5", "-"]
+    assert ladder.cells(rows)[2][6] == "-" and ladder.cells(rows)[2][11] == "-"
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_keeps_the_losses():
+    table = ladder.cells([made_up_row("v1", [2.5]), made_up_row("v5", [2.4], "v1")])
+    wide, narrow = ladder.as_text(table, 200), ladder.as_text(table, 60)
+    assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, wide.splitlines()))
+    assert "2.500 ± 0.005" in narrow and "train loss" not in narrow
+
+
+def test_labels_keep_their_distance_and_their_order():
+    places = pictures.spread([1.0, 1.01, 1.02, 3.0], 0.1)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(places, places[1:], strict=False))
+    assert places[:3] == pytest.approx([0.91, 1.01, 1.11]) and places[3] == 3.0
+
+
+def test_the_picture_names_every_version(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "save_figure", lambda figure: drawn.append(figure) or b"")
+    pictures.losses_against_steps([made_up_row(f"v{n}", [2.5 - n / 10]) for n in range(1, 11)], "title")
+    ax = drawn[0].axes[0]
+    assert sorted(text.get_text().split()[0] for text in ax.texts) == sorted(f"v{n}" for n in range(1, 11))
+    curves = [line for line in ax.lines if len(line.get_xdata()) > 1]
+    looks = {(str(line.get_linestyle()), str(line._dash_pattern), line.get_linewidth()) for line in curves}
+    assert len(looks) == 10  # without any color
+
+
+def test_the_command_writes_table_picture_samples_and_records(text, capsys):
+    assert command(text, "--versions", "1-4", "--quick") == 0
+    out, folder = capsys.readouterr().out, text.parent / "out"
+    assert {file.name for file in folder.iterdir()} == {
+        "ladder.md",
+        "ladder.json",
+        "ladder.png",
+        "samples.md",
+        "records",
+    }
+    assert not list(folder.rglob("*.tmp"))
+    found = json.loads((folder / "ladder.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in found["rows"]] == ["v1", "v2", "v3", "v4"]
+    assert set(found["speed"]["ms"]) == {"v2", "v3", "v4"}
+    page = (folder / "ladder.md").read_text(encoding="utf-8")
+    assert "| v3 | the same average as one matrix product: faster, equal |" in page and "| v2 " in page
+    assert "The number of steps was changed" in page
+    assert "v2 averaging with loops" in (folder / "samples.md").read_text(encoding="utf-8")
+    assert out.startswith("version") and "v4" in out and "samples.md" in out
+
+
+def test_a_second_command_trains_nothing_and_shows_the_same_table(text, trained, capsys):
+    assert command(text, "--versions", "1,3,4", "--quick") == 0
+    first = capsys.readouterr().out
+    assert command(text, "--versions", "1,3,4", "--quick") == 0
+    assert capsys.readouterr().out == first
+    assert trained == ["v1", "v3", "v4"]
+
+
+def test_the_last_model_of_the_lecture_is_a_row_even_where_there_is_no_gpu(monkeypatch, tmp_path, corpus):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    entries = plans.lecture_entries(plans.parse_versions("9-10"), 2, False)
+    assert [entry.name for entry in entries] == ["v9", "v10 laptop", "v10 lecture"]
+    assert [plans.can_train(entry, 1, corpus, tmp_path) for entry in entries] == [True, True, False]
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize("value", ["0-3", "9-5", "x", "", "1-11", "1,,2", "-3", "1-2-3", "²"])
+def test_versions_that_do_not_exist_are_refused_in_one_sentence(value, text, capsys):
+    assert command(text, f"--versions={value}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--versions must be like 5-9 or 1,5,9" in error and repr(value) in error
+    assert not (text.parent / "out").exists()
+
+
+@pytest.mark.parametrize("flags", [["--seeds", "0"], ["--jobs", "0"], ["--recipe", "own"], ["--max-iters", "-1"]])
+def test_a_wrong_flag_is_refused_in_one_sentence(flags, text, capsys):
+    assert command(text, *flags) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_versions_are_named_in_ranges_and_lists():
+    assert [v.number for v in plans.parse_versions("9, 5-7,6")] == [5, 6, 7, 9]
+
+
+def test_a_text_that_is_too_short_is_refused_before_anything_is_trained(tmp_path, capsys, trained):
+    file = tmp_path / "short.txt"
+    file.write_text("to be or not to be\n" * 10)
+    assert command(file, "--versions", "1-10") == 2
+    assert "short.txt is too short" in capsys.readouterr().err and not trained
+    with pytest.raises(UserError, match="too short"):
+        plans.check_text(plans.equal_entries(plans.parse_versions("1"), 1, False), Corpus.from_text("to be or not"))

@@ -1,0 +1,478 @@
+"""All that a user can hand in, one row a case, and what each gets.
+
+What is wrong gets one sentence with the value seen and the remedy, exit status 2, and leaves nothing
+behind. `python tests/test_input.py` plays all rows, the slow ones too, and prints the counts.
+"""
+
+import functools
+import io
+import os
+import shlex
+import sys
+import tempfile
+import traceback
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+from babygpt import __main__, cli, reproduce, sample
+from babygpt.errors import exit_status
+from babygpt.files import save_atomically
+
+QUICK = "--max-iters 2 --eval-interval 1 --eval-iters 1 --batch-size 2"
+SMALL = "--block-size 8 --n-embd 16 --n-head 2 --n-layer 1"  # for version 10
+TEXT = "How now, spirit! whither wander you?\nOver hill, over dale, thorough bush, thorough brier\n" * 12
+
+
+@dataclass(frozen=True)
+class Row:
+    """A command line, and a part of what it gets: of its one sentence, or, if it works, of its output."""
+
+    command: str
+    says: str
+    works: bool = False
+    lines: int = 1  # of the sentence: settings that differ are named one a line
+    slow: bool = False
+    posix: bool = False  # Windows has no such thing
+
+    def __str__(self):
+        return self.command
+
+
+def wrong(command, says, **more):
+    return Row(command, says, **more)
+
+
+def works(command, says="", **more):
+    return Row(command, says, works=True, **more)
+
+
+NO_RUN = "is no checkpoint of babygpt, or is damaged"
+TOO_SHORT = "is too short: its val split has 8 characters and a block size of 8 needs 9"
+
+TEXTS = [
+    wrong("v1 --data empty.txt", "empty.txt is empty: give a text of a few thousand characters or more"),
+    wrong("v1 --data bom-only.txt", "bom-only.txt is empty"),
+    wrong("v1 --data one.txt", "one.txt is too short: its train split has 0 characters and a block size of 8 needs 9"),
+    wrong("v1 --data 80.txt", f"80.txt {TOO_SHORT}; use a longer text or a smaller --block-size"),
+    works("v1 --data 81.txt", "learning 81.txt (81 characters, 3 different)"),
+    works("v1 --data 81.txt --block-size 1"),
+    wrong("v1 --data text.txt --block-size 500", "use a longer text or a smaller --block-size"),
+    wrong("v1 --data binary.bin", "binary.bin is not UTF-8: byte 0 is 0x89; save it as UTF-8 and try again"),
+    wrong("v1 --data late.bin", "late.bin is not UTF-8: byte 1068 is 0xff; save it as UTF-8 and try again"),
+    wrong("v1 --data utf16.txt", "utf16.txt is not UTF-8: byte 0 is 0xff; save it as UTF-8 and try again"),
+    wrong("v1 --data utf16-no-bom.txt", "utf16-no-bom.txt is no text: it holds the character NUL"),
+    wrong("v1 --data utf32.txt", "utf32.txt is not UTF-8: byte 0 is 0xff"),
+    wrong("v1 --data latin1.txt", "latin1.txt is not UTF-8: byte 3 is 0xe9; save it as UTF-8 and try again"),
+    wrong("v1 --data half-character.txt", "half-character.txt is not UTF-8: it ends in the middle of a character"),
+    wrong("v1 --data nul.txt", "nul.txt is no text: it holds the character NUL"),
+    works("v1 --data bom.txt", "learning bom.txt (1,068 characters, 25 different)"),
+    works("v1 --data crlf.txt", "learning crlf.txt (1,068 characters, 25 different)"),
+    works("v1 --data cr.txt", "learning cr.txt (1,068 characters, 25 different)"),
+    works("v1 --data emoji.txt", "learning emoji.txt (200 characters, 2 different)"),
+    works("v1 --data same.txt", "learning same.txt (200 characters, 1 different)"),
+    works("v1 --data 'a name with blanks, ümläuts.txt'", "learning a name with blanks, ümläuts.txt"),
+    works("v1 --data line.txt", "learning line.txt (100,000,000 characters, 9 different)", slow=True),
+    wrong("v1 --data missing.txt", "cannot read missing.txt (No such file or directory): give a text file with --data"),
+    wrong("v1 --data folder", "cannot read folder ("),  # Windows has another reason
+    wrong("v1 --data text.txt/more.txt", "cannot read text.txt/more.txt (Not a directory)", posix=True),
+    wrong("v1 --data fifo", "cannot read fifo (not a regular file): give a text file with --data", posix=True),
+    wrong("v1 --data /dev/zero", "cannot read /dev/zero (not a regular file)", posix=True),
+    wrong("v1 --data loop.txt", "cannot read loop.txt (Too many levels of symbolic links)", posix=True),
+    wrong("v1 --data denied.txt", "cannot read denied.txt (Permission denied): give a text file with --data"),
+    wrong(f"v1 --data {'x' * 300}", "xxx (File name too long): give a text file with --data", posix=True),
+    wrong("v1 --data ''", "--data must be a path, and it is ''"),
+    wrong("v1 --data", "--data needs a value after it"),
+]
+
+NUMBERS = [
+    row
+    for flag in ("max-iters", "batch-size", "eval-interval", "eval-iters", "block-size")
+    for name in [flag.replace("-", "_")]
+    for row in (
+        wrong(f"v1 --{flag} 0", f"babygpt: {name} must be at least 1, and it is 0"),
+        wrong(f"v1 --{flag} -3", f"babygpt: {name} must be at least 1, and it is -3"),
+        wrong(f"v1 --{flag} 1{'0' * 30}", f"babygpt: {name} must be at most 1"),
+        wrong(f"v1 --{flag} 1e3", f"--{flag} must be a whole number, like 1000, and it is '1e3'"),
+    )
+] + [
+    wrong("v1 --max-iters 2.5", "--max-iters must be a whole number, like 1000, and it is '2.5'"),
+    wrong("v1 --max-iters many", "--max-iters must be a whole number, like 1000, and it is 'many'"),
+    wrong("v1 --max-iters ''", "--max-iters must be a whole number, like 1000, and it is ''"),
+    wrong("v1 --max-iters nan", "--max-iters must be a whole number, like 1000, and it is 'nan'"),
+    wrong(f"v1 --max-iters {'9' * 5000}", "--max-iters must be a whole number"),
+    wrong("v1 --max-iters", "--max-iters needs a value after it"),
+    wrong("v1 --max-iters --seed 3", "--max-iters needs a value after it"),
+    works("v1 --max-iters +3", "Trained 3 steps"),
+    works("v1 --max_iters=3", "Trained 3 steps"),
+    works("v1 --max-iters 3 --max-iters 4", "Trained 4 steps"),
+    wrong("v1 --batch-size 100000000", "GiB of memory at the least, and there are", posix=True),
+    wrong("v1 --eval-iters 1000000000", "GiB of memory at the least, and there are", posix=True),
+    wrong("v9 --n-embd 1000000", "GiB of memory at the least, and there are", posix=True),
+    wrong("v9 --block-size 1000000", "input.txt is too short: its val split has 111540 characters"),
+    wrong("v9 --block-size 100000", "GiB of memory at the least, and there are", posix=True),
+    wrong("v9 --n-embd 1000000000", "n_embd must be at most 10,000,000, and it is 1000000000"),
+    wrong("v9 --n-layer 100000", "n_layer must be at most 1,000, and it is 100000"),
+    wrong("v9 --n-layer 0", "n_layer must be at least 1, and it is 0"),
+    wrong("v9 --n-head 0", "n_head must be at least 1, and it is 0"),
+    wrong("v9 --n-head -4", "n_head must be at least 1, and it is -4"),
+    wrong("v9 --n-embd 1000000 --n-head 1000000", "n_head must be at most 1,000, and it is 1000000"),
+    wrong("v9 --n-head 5", "n_embd must be a multiple of n_head, and 32 is no multiple of 5"),
+    wrong("v10 --n-embd 10 --n-head 3", "n_embd must be a multiple of n_head, and 10 is no multiple of 3"),
+    wrong("v1 --seed -1", "seed must be 0 or more, and it is -1"),
+    wrong("v1 --seed 9223372036854775808", "seed must be below 2**63, and it is 9223372036854775808"),
+    works("v1 --seed 9223372036854775807"),
+    wrong("v1 --learning-rate 0", "learning_rate must be a number above 0, and it is 0.0"),
+    wrong("v1 --learning-rate -0.1", "learning_rate must be a number above 0, and it is -0.1"),
+    wrong("v1 --learning-rate nan", "learning_rate must be a number above 0, and it is nan"),
+    wrong("v1 --learning-rate inf", "learning_rate must be a number above 0, and it is inf"),
+    wrong("v1 --learning-rate -inf", "learning_rate must be a number above 0, and it is -inf"),
+    wrong("v1 --learning-rate 0,001", "--learning-rate must be a number, like 0.001, and it is '0,001'"),
+    wrong("v1 --learning-rate fast", "--learning-rate must be a number, like 0.001, and it is 'fast'"),
+    works("v1 --learning-rate 1E-4"),
+    wrong("v1 --warmup-iters -1", "warmup_iters must be 0 or more, and it is -1"),
+    wrong(f"v1 --warmup-iters 1{'0' * 400}", "warmup_iters must be at most 1,000,000,000, and it is 1000"),
+    works("v1 --warmup-iters 10"),
+    wrong("v1 --weight-decay -1", "weight_decay must be 0 or more, and it is -1.0"),
+    wrong("v1 --weight-decay nan", "weight_decay must be 0 or more, and it is nan"),
+    wrong("v1 --grad-clip -1", "grad_clip must be 0 or more, and it is -1.0"),
+    wrong("v1 --grad-clip inf", "grad_clip must be 0 or more, and it is inf"),
+    wrong("v1 --beta2 1", "beta2 must be 0 or more and below 1, and it is 1.0"),
+    wrong("v10 --dropout 1", "dropout must be 0 or more and below 1, and it is 1.0"),
+    wrong("v10 --dropout -0.1", "dropout must be 0 or more and below 1, and it is -0.1"),
+    wrong("v10 --dropout nan", "dropout must be 0 or more and below 1, and it is nan"),
+    wrong("v10 --init-std 0", "init_std must be above 0 and at most 10, and it is 0.0"),
+    wrong("v10 --init-std inf", "init_std must be above 0 and at most 10, and it is inf"),
+]
+
+FLAGS = [
+    wrong("v1 --max-itters 5", "there is no flag --max-itters: did you mean --max-iters?"),
+    wrong("v1 --max-itters=5", "there is no flag --max-itters=5: did you mean --max-iters?"),
+    wrong("v1 --batchsize 3", "there is no flag --batchsize: did you mean --batch-size?"),
+    wrong("v1 --Seed 3", "there is no flag --Seed: did you mean --seed?"),
+    wrong("v1 -seed 3", "there is no flag -seed: did you mean --seed?"),
+    wrong("v1 --colour red", "there is no flag --colour: python -m babygpt.v1 --help lists all flags"),
+    wrong("v1 --n-head 2", "there is no flag --n-head"),
+    wrong("v1 --vocab-size 3", "there is no flag --vocab-size"),
+    wrong("v1 5000", "'5000' has no flag: python -m babygpt.v1 --help lists all flags"),
+    wrong("v1 ''", "'' has no flag: python -m babygpt.v1 --help lists all flags"),
+    wrong("v1 --resume=yes", "--resume takes no value, and it has 'yes': write --resume, or leave it out"),
+    wrong("v1 --no-shapes", "there is no flag --no-shapes: did you mean --shapes?"),
+    wrong("v1 --preset laptop", "v1 has no preset 'laptop': choose from lecture"),
+    wrong("v10 --preset Lecture", "v10 has no preset 'Lecture': choose from lecture, laptop"),
+    wrong("v10 --preset ''", "v10 has no preset '': choose from lecture, laptop"),
+    wrong("v10 --preset", "--preset needs a value after it"),
+    wrong("v1 --device tpu", "--device must be one of auto, cpu, cuda, mps, and it is 'tpu'"),
+    wrong("v10 --device CPU", "--device must be one of auto, cpu, cuda, mps, and it is 'CPU'"),
+    wrong("v1 --dtype float64", "--dtype must be one of auto, float32, bfloat16, and it is 'float64'"),
+    wrong("v1 --lr-schedule exponential", "--lr-schedule must be one of constant, linear, cosine, and it is"),
+    wrong("v1 --optimizer sgd", "--optimizer must be one of adamw, muon, and it is 'sgd'"),
+    wrong("v1 --optimizer muon", "the optimizer muon needs a feed-forward layer, from version 7 on: use adamw"),
+    wrong("v10 --attention flash", "--attention must be one of fused, loop, and it is 'flash'"),
+    works("v1 --help", "usage: python -m babygpt.v1"),
+    works("v6 --shapes", "(B, T, hs) = (4, 8, 8)"),
+    works("babygpt", "Train one:"),
+    works("babygpt --help", "Train one:"),
+    wrong("babygpt v10", "python -m babygpt takes no arguments, and got 'v10': train with python -m babygpt.v1, say"),
+    wrong("reproduce --first 0", "versions run from 1 to 10, and 0 to 9 are asked for"),
+    wrong("reproduce --last 11", "versions run from 1 to 10, and 1 to 11 are asked for"),
+    wrong("reproduce --first 5 --last 4", "versions run from 1 to 10, and 5 to 4 are asked for"),
+    wrong("reproduce --last nine", "--last must be a whole number, like 1000, and it is 'nine'"),
+    wrong("reproduce --seed -1", "seed must be 0 or more, and it is -1"),
+    wrong("reproduce 3", "'3' has no flag"),
+]
+
+RUNS = [
+    wrong("v3 --resume", "there is no run in runs"),
+    wrong("v3 --resume --out-dir nowhere", "there is no run in nowhere: checkpoint.pt is missing"),
+    wrong("v3 --resume --out-dir text.txt", "there is no run in text.txt: checkpoint.pt is missing"),
+    wrong("v1 --resume --out-dir two", "two was made by v2, not v1: resume it with `python -m babygpt.v2`"),
+    wrong("v2 --out-dir two", "two already holds a run: add --resume to go on with it, or choose another --out-dir"),
+    works("v2 --resume --out-dir two", "Trained 2 steps"),
+    works("v2 --resume --out-dir two --max-iters 3", "Trained 3 steps"),
+    works("v2 --out-dir new/er/folder", "Everything is in new"),
+    wrong("v1 --out-dir ''", "--out-dir must be a path, and it is ''"),
+    wrong("v1 --out-dir", "--out-dir needs a value after it"),
+    wrong("v1 --out-dir text.txt", "cannot write to text.txt ("),
+    wrong("v1 --out-dir text.txt/run", "cannot write to ", posix=True),
+    wrong(
+        "v1 --out-dir /dev/null/run",
+        "write to /dev/null/run (Not a directory): mend that, or choose",
+        posix=True,
+    ),
+    wrong(
+        "v1 --out-dir denied/run",
+        "cannot write to denied/run (Permission denied): mend that, or choose",
+    ),
+    wrong("v1 --out-dir loop.txt", "choose another --out-dir", posix=True),
+    wrong(f"v1 --out-dir {'x' * 300}", "(File name too long): mend that, or choose another --out-dir", posix=True),
+    wrong("v2 --resume --out-dir two --seed 7", "seed was 1337 and is now 7", lines=2),
+    wrong("v2 --resume --out-dir two --data 81.txt", "the text was another one than 81.txt is now", lines=3),
+    wrong("v2 --resume --out-dir two --n-embd 8 --seed 7", "n_embd was 32 and is now 8", lines=3),
+    wrong("v1 --resume --out-dir changed", "the text was another one than changed.txt is now", lines=2),
+    wrong("v1 --resume --out-dir gone", "gone.txt (No such file or directory): give a text file with --data"),
+    wrong("v2 --resume --out-dir evil", f"evil/checkpoint.pt {NO_RUN}"),
+    wrong("v2 --resume --out-dir prose", f"prose/checkpoint.pt {NO_RUN}"),
+    wrong("v2 --resume --out-dir list", f"list/checkpoint.pt {NO_RUN}"),
+    wrong("v2 --resume --out-dir format1", "format1/checkpoint.pt has the format 1, and this babygpt reads"),
+    wrong("v2 --resume --out-dir format99", "format99/checkpoint.pt has the format 99, and this babygpt reads"),
+    wrong("v2 --resume --out-dir version11", "version11/checkpoint.pt "),
+    wrong("v2 --resume --out-dir folder-for-file", "folder-for-file"),
+    *(wrong(f"v2 --resume --out-dir cut-{n}", f"cut-{n}/checkpoint.pt {NO_RUN}") for n in range(10)),
+    *(wrong(f"v2 --resume --out-dir flipped-{n}", f"flipped-{n}/checkpoint.pt {NO_RUN}") for n in range(10)),
+]
+
+SAMPLES = [
+    wrong("sample", "which run? Give its folder: python -m babygpt.sample runs/v10, say"),
+    wrong("sample ten two", "'two' has no flag"),
+    wrong("sample nowhere", "there is no run in nowhere: best.pt is missing"),
+    wrong("sample text.txt", "there is no run in text.txt: best.pt is missing"),
+    wrong("sample ''", "there is no run in .: best.pt is missing"),
+    wrong("sample cut-5", f"cut-5/best.pt {NO_RUN}"),
+    wrong("sample flipped-5", f"flipped-5/best.pt {NO_RUN}"),
+    wrong("sample evil", f"evil/best.pt {NO_RUN}"),
+    wrong("sample ten --prompt ü", "the character 'ü' is not in the vocabulary; allowed are the 25 of"),
+    wrong("sample ten --prompt -x", "--prompt needs a value after it (one that begins with - is given as --prompt=-x)"),
+    works("sample ten --prompt ''"),
+    works("sample ten --prompt 'Over hill, over dale, thorough bush'", "Over hill, over dale, thorough bush"),
+    works("sample ten --prompt 'Over hill, over dale' --window fast", "Over hill, over dale"),
+    wrong("sample two --window fast", "only version 10 has the window fast: sample from this run without --window"),
+    wrong("sample ten --window slow", "--window must be one of exact, fast, and it is 'slow'"),
+    wrong("sample ten --promt a", "there is no flag --promt: did you mean --prompt?"),
+    works("sample ten --temperature 0"),
+    works("sample ten --temperature -0.0"),
+    works("sample ten --temperature 0.000001"),
+    wrong("sample ten --temperature 1e-40", "temperature must be 0 or at least 1e-06, and it is 1e-40"),
+    wrong("sample ten --temperature -1", "temperature must be 0 or more, and it is -1.0"),
+    wrong("sample ten --temperature nan", "temperature must be 0 or more, and it is nan"),
+    wrong("sample ten --temperature inf", "temperature must be 0 or more, and finite, and it is inf"),
+    wrong("sample ten --temperature hot", "--temperature must be a number, like 0.001, and it is 'hot'"),
+    works("sample ten --top-k 1"),
+    works("sample ten --top-k 1000"),
+    works(f"sample ten --top-k 1{'0' * 30}"),
+    wrong("sample ten --top-k -1", "top_k must be 0 or more, and it is -1"),
+    works("sample ten --max-new-tokens 0"),
+    wrong("sample ten --max-new-tokens -1", "max_new_tokens must be 0 or more, and it is -1"),
+    wrong(f"sample ten --max-new-tokens 1{'0' * 30}", "max_new_tokens must be at most 1,000,000,000, and it is 1000"),
+    wrong("sample ten --num-samples 0", "num_samples must be at least 1, and it is 0"),
+    wrong("sample ten --num-samples 1000000", "num_samples must be at most 10,000, and it is 1000000"),
+    wrong("sample ten --seed -1", "seed must be from 0 to 2**63 - 1, and it is -1"),
+    wrong(f"sample ten --seed 1{'0' * 30}", "seed must be from 0 to 2**63 - 1, and it is 1000"),
+    wrong("sample ten --out folder", "cannot write folder ("),
+    wrong("sample ten --out no/more.txt", "cannot write no/more.txt (No such file or directory)"),
+    wrong("sample ten --out ''", "--out must be a path, and it is ''"),
+    wrong("sample ten --out text.txt/x", "(Not a directory): choose another --out", posix=True),
+    works("sample ten --out more.txt", "characters to more.txt"),
+    wrong("sample ten --checkpoint first", "--checkpoint must be one of best, last, and it is 'first'"),
+]
+
+if not torch.cuda.is_available():
+    NUMBERS += [wrong(f"v{n} --device cuda", "the device 'cuda' is not there: this machine has cpu") for n in (1, 10)]
+    SAMPLES += [wrong("sample ten --device cuda", "the device 'cuda' is not there: this machine has cpu")]
+
+ROWS = [row for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES if os.name == "posix" or not row.posix]
+
+
+class Evil:
+    """A pickle that creates a file when it is read."""
+
+    def __reduce__(self):
+        return open, ("created-by-a-checkpoint", "w")
+
+
+def make_world(folder, slow=False):
+    """Fill a folder with all that the rows name."""
+    crlf = TEXT.replace("\n", "\r\n")
+    files = {
+        "empty.txt": b"",
+        "bom-only.txt": "\ufeff".encode(),
+        "one.txt": b"a",
+        "80.txt": b"ab\n" * 26 + b"ab",
+        "81.txt": b"ab\n" * 27,
+        "text.txt": TEXT.encode(),
+        "binary.bin": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4,
+        "late.bin": TEXT.encode() + b"\xff",
+        "utf16.txt": TEXT.encode("utf-16"),
+        "utf16-no-bom.txt": TEXT.encode("utf-16-le"),
+        "utf32.txt": TEXT.encode("utf-32"),
+        "latin1.txt": "caf\u00e9 au lait".encode("latin-1"),
+        "half-character.txt": TEXT.encode() + "\u00e9".encode()[:1],
+        "nul.txt": TEXT.encode() + b"\0",
+        "bom.txt": TEXT.encode("utf-8-sig"),
+        "crlf.txt": crlf.encode(),
+        "cr.txt": crlf.replace("\n", "").encode(),
+        "emoji.txt": "\U0001f600\U0001f40d".encode() * 100,
+        "same.txt": b"a" * 200,
+        "a name with blanks, ümläuts.txt": TEXT.encode(),
+        "denied.txt": TEXT.encode(),
+        "changed.txt": TEXT.encode(),
+        "gone.txt": TEXT.encode(),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder").mkdir()
+    (folder / "denied").mkdir()
+    for run, flags in {
+        "two": "v2 --data text.txt",
+        "ten": "v10 --data text.txt",
+        "changed": "v1 --data changed.txt",
+        "gone": "v1 --data gone.txt",
+    }.items():
+        status, _, err = play(f"{flags} --out-dir {run}", folder)
+        assert status == 0, err
+    (folder / "changed.txt").write_bytes(TEXT[::-1].encode())
+    (folder / "gone.txt").unlink()
+    make_damaged_runs(folder)
+    if os.name == "posix":
+        os.mkfifo(folder / "fifo")
+        (folder / "loop.txt").symlink_to("loop.txt")
+    if slow:
+        (folder / "line.txt").write_bytes(b"one long line " * (10**8 // 14) + b"the end."[: 10**8 % 14])
+
+
+def make_damaged_runs(folder):
+    """Copies of the run `two`, each spoiled in its own way."""
+    for name in ("checkpoint.pt", "best.pt"):
+        content = (folder / "two" / name).read_bytes()
+        saved = torch.load(folder / "two" / name, weights_only=True)
+
+        def put(run, spoiled, name=name):
+            (folder / run).mkdir(exist_ok=True)
+            (folder / run / name).write_bytes(spoiled)
+
+        for n in range(10):
+            put(f"cut-{n}", content[: len(content) * n // 10])
+            at = len(content) * (2 * n + 1) // 20
+            put(f"flipped-{n}", content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        put("prose", b"no checkpoint")
+        for run in ("list", "evil", "format1", "format99", "version11", "folder-for-file"):
+            (folder / run).mkdir(exist_ok=True)
+        torch.save([1, 2], folder / "list" / name)
+        torch.save({"format": 1, "run_me": Evil()}, folder / "evil" / name)
+        torch.save(saved | {"format": 1}, folder / "format1" / name)
+        save_atomically(folder / "format99" / name, saved | {"format": 99})
+        save_atomically(folder / "version11" / name, saved | {"version": 11})
+        (folder / "folder-for-file" / name).mkdir()
+
+
+def snapshot(folder):
+    """What there is in a folder: its files with their content, and the names of all else."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() and path.stat().st_size < 10**7 else ""
+        for path in folder.rglob("*")
+    }
+
+
+def forbid(method):
+    """A method of Path that is refused what the rows call denied: the bits would not stop an administrator."""
+
+    def refused(path, *args, **kwargs):
+        if path.name == "denied.txt" or "denied" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return method(path, *args, **kwargs)
+
+    return refused
+
+
+def play(command, folder):
+    """Run a command line in a folder, in this process; return its exit status, output, and complaints."""
+    name, *argv = shlex.split(command)
+    if name.startswith("v"):
+        argv = f"{QUICK} {SMALL if name == 'v10' else ''}".split() + argv
+    commands = {
+        "babygpt": lambda argv: sys.exit(exit_status(lambda: __main__.main(argv))),
+        "sample": sample.main,
+        "reproduce": reproduce.main,
+    }
+    command = commands.get(name) or functools.partial(cli.main, int(name[1:]))
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with (
+        chdir(folder),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        mock.patch.object(cli, "SAMPLE_TOKENS", 20),
+        mock.patch.object(Path, "open", forbid(Path.open)),
+        mock.patch.object(Path, "mkdir", forbid(Path.mkdir)),
+    ):
+        try:
+            command(argv)
+            status = 0
+        except SystemExit as exit:
+            status = exit.code or 0
+        except BaseException:  # as the interpreter would
+            traceback.print_exc()
+            status = 1
+    return status, *(stream.buffer.getvalue().decode("utf-8") for stream in (out, err))
+
+
+def verdict(row, folder):
+    """What a row gets that it should not, in words; None if all is well."""
+    before = snapshot(folder)
+    status, out, err = play(row.command, folder)
+    if "Traceback" in err:
+        return f"a traceback: {err}"
+    if row.works:
+        return None if (status, err) == (0, "") and row.says in out else f"status {status}, {out!r}, {err!r}"
+    if status != 2:
+        return f"status {status} instead of 2: {err!r}, {out!r}"
+    if not err.startswith("babygpt: ") or err.count("\n") != row.lines or not err.endswith("\n"):
+        return f"not one sentence: {err!r}"
+    if row.says not in err:
+        return f"another sentence: {err!r}"
+    after = snapshot(folder)
+    if before != after:
+        return f"it changed {sorted(name for name in before | after if before.get(name) != after.get(name))}"
+    return None
+
+
+def play_all(slow=True):
+    """Each row with its verdict. What works may leave things behind, so it goes last."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_world(folder, slow)
+        rows = [row for row in ROWS if slow or not row.slow]
+        return [(row, verdict(row, folder)) for row in sorted(rows, key=lambda row: row.works)]
+
+
+def count(slow=True):
+    """The counts over all rows: cases, one-sentence answers, odd input that works, tracebacks, and failures."""
+    results = play_all(slow)
+    failed = [(row, said) for row, said in results if said]
+    return {
+        "cases": len(results),
+        "sentences": sum(not row.works and not said for row, said in results),
+        "work": sum(row.works and not said for row, said in results),
+        "tracebacks": sum("a traceback" in said for _, said in failed),
+        "failed": [f"{row.command[:100]}: {said}" for row, said in failed],
+    }
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    make_world(folder)
+    return folder
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.slow and not row.works], ids=str)
+def test_wrong_input_gets_one_sentence_and_status_2_and_leaves_nothing(row, world):
+    assert verdict(row, world) is None
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.slow and row.works], ids=str)
+def test_odd_input_works(row, world):
+    assert verdict(row, world) is None
+
+
+if __name__ == "__main__":
+    counted = count()
+    print(*counted["failed"], sep="\n", end="\n" if counted["failed"] else "")
+    print(
+        f"input table: {counted['cases']} cases, {counted['sentences']} one-sentence answers, "
+        f"{counted['work']} work, {counted['tracebacks']} tracebacks, {len(counted['failed'])} failed"
+    )
+    sys.exit(bool(counted["failed"]))
