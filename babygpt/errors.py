@@ -40,6 +40,8 @@ def exit_status(command: Callable[[], int | None]) -> int:
         silence()
         return complain(f"the disk is full ({error.strerror}): free some space, and run the same command again")
     except (MemoryError, RuntimeError) as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            return complain(f"torch.compile does not work here ({type(error).__name__}): leave out --compile")
         if not isinstance(error, MemoryError) and not re.search("allocate memory|of memory|enough memory", str(error)):
             raise
         asked = re.search(r"allocate ([\d.]+ \w+)", str(error))

@@ -287,6 +287,25 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(run, number):
     assert "the device 'cuda' is not there: this machine has cpu" in err
 
 
+def test_compile_trains_what_torch_compile_gives(run, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    assert run(5, QUICK)[0] == 0 and not compiled  # never unless asked for
+    assert run(5, QUICK + " --compile")[0] == 0 and len(compiled) == 1
+
+
+def test_where_torch_compile_does_not_work_one_sentence_says_so(run, monkeypatch):
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def no_compiler(*args):
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(torch, "compile", lambda model: no_compiler)
+    status, _, err = run(5, QUICK + " --compile")
+    assert status == 2 and one_sentence(err)
+    assert "torch.compile does not work here (InvalidCxxCompiler): leave out --compile" in err
+
+
 # Sampling
 
 
