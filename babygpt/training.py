@@ -71,7 +71,7 @@ class TrainConfig:
     """Precision of the matrix products; auto is bfloat16 on a GPU or CPU that has it in hardware, else float32."""
 
     compile: bool = False
-    """Let torch.compile make faster code of the model first: minutes on a CPU, and it needs a compiler."""
+    """Let torch.compile make faster code of the model first: half a minute on a CPU, and it needs a compiler."""
 
     def __post_init__(self) -> None:
         for name in ("max_iters", "batch_size", "eval_interval", "eval_iters"):
