@@ -142,7 +142,7 @@ VERSIONS = [
         {
             "lecture": dict(block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2, batch_size=64,
                             learning_rate=3e-4, max_iters=5000, eval_interval=500, eval_iters=200, dtype="auto"),
-            # Small enough for two CPU cores and two minutes, in which dropout would only slow it down.
+            # Small enough for two CPU cores and two minutes, in which dropout would only hold it up.
             "laptop": dict(block_size=64, n_embd=128, n_head=4, n_layer=3, dropout=0.0, init_std=0.05, batch_size=24,
                            optimizer="muon", learning_rate=6e-3, max_iters=1750, eval_interval=250, eval_iters=40,
                            warmup_iters=100, lr_schedule="linear", weight_decay=0.1, beta2=0.99, dtype="auto"),
