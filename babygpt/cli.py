@@ -95,9 +95,9 @@ def train(version: Version, argv: list[str]) -> int:
             stopped = trainer.stop and trainer.step < train_config.max_iters
             if stopped:
                 run.save(trainer, version, run_config.data)
-        if not stopped:
-            finish(trainer, run, version)
-            return 0
+            else:
+                finish(trainer, run, version)
+                return 0
     say(f"Stopped and saved at step {trainer.step:,}. To go on:")
     say(f"  {python()} -m babygpt.{version.name} --resume --out-dir {run.folder}")
     return 130

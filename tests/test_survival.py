@@ -767,3 +767,16 @@ def test_a_gpu_trains_to_the_losses_of_the_cpu_to_three_places(version, name, rh
         return [record["val"] for record in trainer.history]
 
     assert losses(name) == pytest.approx(losses("cpu"), abs=1e-3)
+
+
+def test_ctrl_c_while_the_picture_is_drawn_leaves_a_finished_run(run, monkeypatch):
+    finish = Run.finish
+
+    def interrupted(self, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        finish(self, *args, **kwargs)
+
+    monkeypatch.setattr(Run, "finish", interrupted)
+    status, _, err = run(9, f"{QUICK} --out-dir runs/done")
+    assert (status, err) == (0, "")
+    assert Run("runs/done").picture.exists() and Run("runs/done").sample.exists()
