@@ -1,5 +1,7 @@
 """What many tests share: the real text, a small text, and small models of every version."""
 
+import signal
+
 import pytest
 import torch
 
@@ -10,6 +12,15 @@ from babygpt.versions import VERSIONS, Version, select
 # Sizes that all differ, so that a wrong dimension cannot look right by accident.
 TINY = dict(vocab_size=11, block_size=7, n_embd=12, n_head=3, n_layer=2, dropout=0.0)
 B, T = 2, 5
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal():
+    """Tests send Ctrl-C and close terminals. `nohup` and `&` start this process, and those it starts, deaf to both."""
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def tiny_model(version: Version, seed: int = 0, **changes: object) -> LanguageModel:
