@@ -17,6 +17,7 @@ from babygpt.data import Corpus
 from babygpt.device import pick_device, pick_dtype
 from babygpt.errors import UserError, require
 from babygpt.model import LanguageModel, evaluating
+from babygpt.muon import Muon
 
 CHECK_INTERVAL = 100  # steps between two looks at the loss of a training on a GPU
 MOST = 10**9  # of what is counted in training: steps, batches, chunks
@@ -125,15 +126,12 @@ def estimate_loss(
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW over all parameters; or Muon over the matrices of `proj` and `ffwd`, and AdamW over the rest.
 
-    AdamW gives each number a step of its own. Muon looks at a matrix as a whole: its step stretches
-    all directions about alike, so that a few strong ones do not drown the others. The step is scaled
-    to be as long as AdamW's, so that one learning rate serves both. Muon costs about the same for
-    a small matrix as for a large one, so the many small ones of the heads are left to AdamW.
+    Muon costs about the same for a small matrix as for a large one, so the many small ones of the heads
+    are left to AdamW.
 
     `fused` computes AdamW's update in fewer passes over memory.
 
-    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (AdamW); Jordan et al., "Muon";
-    Liu et al., "Muon is Scalable for LLM Training" (the scaling).
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (AdamW); `babygpt/muon.py`.
 
     Raises:
         UserError: Muon is asked for, and the model has neither `proj` nor `ffwd`.
@@ -152,10 +150,8 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     if config.optimizer == "adamw":
         return [adamw]
     require(len(matrices) > 0, "the optimizer muon needs a feed-forward layer, from version 7 on: use adamw")
-    muon = torch.optim.Muon(
-        matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, adamw]
+    dtype = pick_dtype(config.dtype, matrices[0].device)
+    return [Muon(matrices, config.learning_rate, config.weight_decay, dtype), adamw]
 
 
 class Trainer:

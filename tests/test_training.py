@@ -13,6 +13,7 @@ from babygpt import v1
 from babygpt.device import pick_dtype
 from babygpt.errors import UserError
 from babygpt.model import Config
+from babygpt.muon import Muon, even_out
 from babygpt.runs import Run, latest_folder, new_folder, write_atomically
 from babygpt.training import TrainConfig, Trainer, estimate_loss, learning_rate, make_optimizers
 from babygpt.versions import get_version
@@ -64,7 +65,7 @@ def v10_model(**changes):
 def test_muon_moves_the_matrices_of_proj_and_ffwd_and_adamw_all_else():
     model = v10_model()
     muon, adamw = make_optimizers(model, TrainConfig(optimizer="muon"))
-    assert isinstance(muon, torch.optim.Muon) and isinstance(adamw, torch.optim.AdamW)
+    assert isinstance(muon, Muon) and isinstance(adamw, torch.optim.AdamW)
     theirs = [{id(p) for group in o.param_groups for p in group["params"]} for o in (muon, adamw)]
     assert not theirs[0] & theirs[1]
     assert theirs[0] | theirs[1] == {id(p) for p in model.parameters()}
@@ -82,12 +83,48 @@ def test_a_step_of_muon_stretches_all_directions_about_alike_and_is_as_long_as_o
         u, _, v = torch.linalg.svd(torch.randn(before.shape), full_matrices=False)
         weight.grad = u @ torch.diag(torch.logspace(0, -2, 24)) @ v  # one direction a hundred times another
         optimizer.step()
-        if isinstance(optimizer, torch.optim.Muon):
+        if isinstance(optimizer, Muon):
             step = (weight.detach() - before) / 0.1
             stretches = torch.linalg.svdvals(step)
             assert stretches.max() / stretches.min() < 2.5
             # AdamW moves each number by 0.2 learning rates or so, on average.
             assert step.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.3)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0), (torch.float32, 0.03)])
+@pytest.mark.parametrize("shape", [(12, 12), (24, 6), (6, 24)])
+def test_muon_takes_the_steps_of_pytorchs_own(shape, dtype, tolerance):
+    """PyTorch's computes in bfloat16, with about three digits; in float32 ours differs by as much as that rounds."""
+    start = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizers = [
+        Muon([ours], lr=0.1, weight_decay=0.3, dtype=dtype),
+        torch.optim.Muon([theirs], lr=0.1, weight_decay=0.3, adjust_lr_fn="match_rms_adamw"),
+    ]
+    for step in range(5):
+        gradient = torch.randn(shape, generator=torch.Generator().manual_seed(step + 1))
+        for p, optimizer in zip((ours, theirs), optimizers, strict=True):
+            p.grad = gradient.clone()
+            optimizer.step()
+    moved = (theirs - start).norm()
+    assert (ours - theirs).norm() <= tolerance * moved
+    assert moved > 0.1
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_muon_computes_in_the_precision_of_the_training(has_bfloat16, monkeypatch):
+    """On a CPU without bfloat16 in hardware, Muon in bfloat16 took most of the time of the recipe laptop."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bfloat16})
+    muon, _ = make_optimizers(v10_model(), TrainConfig(optimizer="muon", dtype="auto", device="cpu"))
+    assert muon.dtype == (torch.bfloat16 if has_bfloat16 else torch.float32)
+
+
+def test_evening_out_keeps_the_directions_of_a_matrix():
+    u, _, vt = torch.linalg.svd(torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), full_matrices=False)
+    out = even_out(u @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.2, 0.1])) @ vt)
+    inside = u.T @ out @ vt.T  # (5, 5): what it does to each direction
+    assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-5
+    assert inside.diagonal().min() > 0.6 and inside.diagonal().max() < 1.3
 
 
 @every_version(7, 8, 9, 10)
