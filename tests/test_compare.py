@@ -233,12 +233,12 @@ def test_each_version_is_trained_with_the_learning_rate_that_was_best_for_it(cor
 def test_the_recipe_equal_searches_trains_every_seed_and_gives_verdicts(text, trained, capsys, monkeypatch):
     monkeypatch.setattr(plans, "EQUAL", SETTINGS)
     assert command(text, "--recipe", "equal", "--versions", "3-5", "--seeds", "3") == 0
-    assert len(trained) == 3 * 4 + 3 * 3
+    assert len(trained) == 3 * 5 + 3 * 3
     out = capsys.readouterr().out
     assert "over 3 seeds" in out and "paired t-test" in out and "no difference" in out
     found = json.loads((text.parent / "out" / "ladder-equal.json").read_text(encoding="utf-8"))
     assert [len(row["records"]) for row in found["rows"]] == [3, 3, 3]
-    assert set(found["search"]["losses"]["v5"]) == {"0.001", "0.003", "0.01", "0.03"}
+    assert set(found["search"]["losses"]["v5"]) == {"0.0003", "0.001", "0.003", "0.01", "0.03"}
 
 
 # The ablations
@@ -288,7 +288,7 @@ def test_the_ablation_has_every_change_at_every_depth_with_and_without_layer_nor
 
 def test_the_ablation_ends_in_a_table_a_picture_and_what_layer_norm_does(text, monkeypatch, capsys):
     monkeypatch.setattr(plans, "EQUAL", SETTINGS)
-    monkeypatch.setattr(compare, "RATES", [1e-3])
+    monkeypatch.setattr(compare, "ABLATION_RATES", [1e-3])
     monkeypatch.setattr(plans, "DEPTHS", [1, 2])
     assert command(text, "--ablation", "--seeds", "2") == 0
     out = capsys.readouterr().out

@@ -19,6 +19,7 @@ from babygpt.compare import ladder, speed
 from babygpt.compare.jobs import Job, Record, read_record, run_all
 from babygpt.compare.ladder import Entry, Row
 from babygpt.compare.plans import (
+    ABLATION_RATES,
     QUICK_RATES,
     RATES,
     SEARCH_SEED,
@@ -155,7 +156,8 @@ class Comparison:
         self.corpus = corpus
         self.records = config.out_dir / "records"
         self.seeds = config.seeds or ((2 if config.quick else 5) if config.fair else 1)
-        self.rates = (QUICK_RATES if config.quick else RATES) if config.fair else []
+        full = ABLATION_RATES if config.ablation else RATES
+        self.rates = (QUICK_RATES if config.quick else full) if config.fair else []
         self.jobs: list[Job] = []
         """What was to be trained so far."""
         self.search: dict[str, dict[str, float | None]] = {}
