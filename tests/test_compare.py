@@ -287,7 +287,7 @@ def test_the_ablation_has_every_change_at_every_depth_with_and_without_layer_nor
 
 
 def test_the_ablation_ends_in_a_table_a_picture_and_what_layer_norm_does(text, monkeypatch, capsys):
-    monkeypatch.setattr(plans, "EQUAL", SETTINGS)
+    monkeypatch.setattr(plans, "ABLATION", SETTINGS)
     monkeypatch.setattr(compare, "ABLATION_RATES", [1e-3])
     monkeypatch.setattr(plans, "DEPTHS", [1, 2])
     assert command(text, "--ablation", "--seeds", "2") == 0
