@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup train test lint format notebooks reproduce torture
+.PHONY: help setup train test lint format notebooks results reproduce torture
 
 help:
 	@echo "make train       train version 10 on tiny Shakespeare (about two minutes on two CPU cores)"
 	@echo "make test        lint, and run the tests"
 	@echo "make format      lay the code out as ruff wants it"
 	@echo "make notebooks   write notebooks/ anew from lessons/"
+	@echo "make results     draw results/ anew, and its tables in the README, the lessons and the notebooks"
 	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and check their losses"
 	@echo "make torture     kill and resume 100 runs, and hand in all that is wrong (up to 15 minutes)"
 	@echo "Each makes the environment .venv first, if it is not there."
@@ -40,6 +41,10 @@ format: setup
 	@$(BIN)/python -m ruff format .
 
 notebooks: setup
+	@$(BIN)/python -m babygpt.notebooks
+
+results: setup
+	@$(BIN)/python -m babygpt.compare.publish
 	@$(BIN)/python -m babygpt.notebooks
 
 reproduce: setup

@@ -24,6 +24,8 @@ def main(argv: Sequence[str] = ()) -> None:
         "\nTrain one:           python -m babygpt.v1      (flags: --help; shapes of its tensors: --shapes)"
         "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"
         '\nText from a model:   python -m babygpt.sample runs/v10 --prompt "ROMEO:"'
+        "\nIs a loss normal:    python -m babygpt.expect runs/v6"
+        "\nAll ten compared:    python -m babygpt.compare --quick    (two minutes on two cores)"
         "\n\nStart with the lessons (lessons/README.md), or read babygpt/v1.py, train it, and go on to version 2."
     )
 

@@ -40,6 +40,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def png(figure: Any, dpi: int = 120) -> bytes:
+    """A figure of matplotlib as the content of a PNG file."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=dpi)
+    return picture.getvalue()
+
+
+def with_block(page: str, name: str, content: str) -> str:
+    """A page in Markdown with what stands between `<!-- name -->` and `<!-- end of name -->` replaced.
+
+    Raises:
+        UserError: the page has no such place.
+    """
+    before, begin, rest = page.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    require(bool(end), f"a page lacks the comments around its {name}: it begins with {page[:40]!r}")
+    return f"{before}{begin}\n{content}\n\n{end}{after}"
+
+
 def rename(old: Path, new: Path) -> None:
     """Rename a file. Where Windows refuses because somebody reads `new`, a virus scanner say, wait a little."""
     for wait in (0.1, 0.4):

@@ -4,23 +4,21 @@ Set the environment variable BABYGPT_FAST=1 to shorten every training in the les
 few steps: the pages still run from top to bottom, but their losses mean nothing then.
 """
 
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from babygpt.data import SHAKESPEARE, Corpus
+from babygpt import results
+from babygpt.data import Corpus
 from babygpt.model import Config, LanguageModel
 from babygpt.training import TrainConfig, Trainer
-from babygpt.versions import VERSIONS, get_version, select
+from babygpt.versions import get_version, select
 
 FAST = os.environ.get("BABYGPT_FAST", "") not in ("", "0")
-CURVES = Path(__file__).resolve().parent.parent / "lessons" / "curves.json"
 
 # Lines to be told apart without color; each also has its name at its end.
 STYLES = ["--", ":", "-.", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2))]
@@ -72,13 +70,14 @@ def sample_text(model: LanguageModel, corpus: Corpus, length: int = 200, seed: i
     return corpus.tokenizer.decode(idx[0, 1:].tolist())
 
 
-def recorded(number: int) -> dict[str, list[float]]:
-    """The curve of a version's recipe `lecture`, recorded on the machine that curves.json names.
+def recorded(number: int, seed: int = 1337) -> dict[str, list[float]]:
+    """The curve of a version's recipe `lecture`, recorded on the machine that results/ladder.json names.
 
     Returns:
-        {"step": [...], "train": [...], "val": [...], "seconds": [...]}
+        {"step": [...], "train": [...], "val": [...], "lr": [...], "seconds": [...]}
     """
-    return json.loads(CURVES.read_text(encoding="utf-8"))["curves"][get_version(number).name]
+    history = next(t["history"] for t in results.trainings(get_version(number)) if t["seed"] == seed)
+    return {key: [evaluation[key] for evaluation in history] for key in history[0]}
 
 
 def plot_curves(trainer: Trainer, label: str, earlier: Sequence[int] = (), ax: Axes | None = None) -> Axes:
@@ -160,20 +159,6 @@ def show_matrix(
     return ax
 
 
-def record_curves() -> None:
-    """Train versions 1 to 9 by the recipe `lecture` and write their curves to lessons/curves.json."""
-    from babygpt.reproduce import train_lecture
-
-    corpus, curves = Corpus.load(SHAKESPEARE), {}
-    for version in VERSIONS[:9]:
-        history = train_lecture(version, corpus, seed=1337).history
-        curves[version.name] = {
-            key: [round(record[key], 4) for record in history] for key in ("step", "train", "val", "seconds")
-        }
-    about = {"recipe": "lecture", "seed": 1337, "torch": torch.__version__, "threads": torch.get_num_threads()}
-    CURVES.write_text(json.dumps({"about": about, "curves": curves}, indent=1) + "\n", encoding="utf-8")
-
-
 def model_size(model: LanguageModel) -> int:
     """The number of parameters of a model."""
     return sum(p.numel() for p in model.parameters())
@@ -185,7 +170,3 @@ def shapes(number: int, config: Config | None = None) -> None:
 
     version = get_version(number)
     print_shapes(version, config or select(version.module().Config, version.preset("lecture")))
-
-
-if __name__ == "__main__":
-    record_curves()

@@ -3,8 +3,8 @@
 AdamW gives each number a step of its own. Muon looks at a matrix as a whole: its step stretches all
 directions about alike, so that a few strong ones do not drown the others.
 
-This is `torch.optim.Muon` but for one thing: that always computes in bfloat16, and a CPU without bfloat16 in
-hardware, as most laptops have, takes several times as long for it as for float32.
+This is `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`, but for one thing: that always computes in bfloat16.
+Most laptops do not have bfloat16 in hardware, and need many times as long for it as for float32.
 
 Source: Jordan et al., "Muon"; Liu et al., "Muon is Scalable for LLM Training" (the length of the step).
 """
@@ -54,8 +54,9 @@ class Muon(torch.optim.Optimizer):
 def even_out(matrix: Tensor) -> Tensor:
     """A matrix with the same directions, each of about the same strength: (m, n) -> (m, n).
 
-    In the terms of linear algebra: its singular values become about 1 (0.7 to 1.2), its singular vectors stay. Each
-    turn (Newton and Schulz's) maps a singular value s to a * s + b * s**3 + c * s**5; the first makes them at most 1.
+    In the terms of linear algebra: its singular vectors stay, and its singular values become about 1 (0.7 to 1.2; less
+    where they were below 0.005 of the matrix's norm). Divided by the norm they are at most 1, and each turn (Newton
+    and Schulz's) maps a singular value s to a * s + b * s**3 + c * s**5.
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]

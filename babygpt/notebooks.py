@@ -12,6 +12,7 @@ nothing elsewhere. The same lessons give the same bytes: cell ids are numbers, a
 
 import re
 import sys
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
             if OPEN_FOLD.search(text):
                 text, folded = OPEN_FOLD.sub("", text), True
             if text.strip():
-                cells.append(nbformat.v4.new_markdown_cell(relink(text.strip(), solutions)))
+                cells.append(with_pictures(text.strip(), lesson.parent))
+                cells[-1].source = relink(cells[-1].source, solutions)
         elif solutions and "stub" not in tags or not solutions and not folded:
             new = nbformat.v4.new_code_cell(cell.source)
             # Only the bare stub may fail: a check that fails must stop "Run all".
@@ -96,6 +98,20 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     nbformat.validate(notebook)
     return notebook
+
+
+def with_pictures(text: str, folder: Path) -> NotebookNode:
+    """A Markdown cell that carries its pictures: Jupyter shows none from outside the folder it was started in."""
+    pictures = {}
+
+    def attach(match: re.Match) -> str:
+        path = folder / match[2]
+        require(path.is_file(), f"{folder.name} show a picture that is missing: {match[2]}")
+        pictures[path.name] = {"image/png": b64encode(path.read_bytes()).decode("ascii")}
+        return f"{match[1]}(attachment:{path.name})"
+
+    text = re.sub(r"(!\[[^]]*\])\((\.\./[^)]+\.png)\)", attach, text)
+    return nbformat.v4.new_markdown_cell(text, **({"attachments": pictures} if pictures else {}))
 
 
 def relink(text: str, solutions: bool) -> str:

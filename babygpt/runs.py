@@ -5,10 +5,10 @@ best.pt         the model with the lowest validation loss so far
 metrics.jsonl   one JSON line for each evaluation
 loss.png        the losses against the step
 sample.txt      text generated at the end
+expected.png    the losses and where they should be, once `python -m babygpt.expect` was asked
 .lock           there while a process writes to the folder, so that no second one does
 """
 
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from babygpt.errors import UserError, require
 from babygpt.files import (
     FORMAT,
     is_intact,
+    png,
     read_checkpoint,
     save_atomically,
     sync_folder,
@@ -247,11 +248,10 @@ class Run:
         axes.set(title=title, xlabel="training step", ylabel="loss (nats per character)")
         axes.grid(alpha=0.3)
         axes.legend()
-        picture = io.BytesIO()
-        figure.savefig(picture, dpi=120)
+        picture = png(figure)
         try:
             write_atomically(self.sample, sample.encode("utf-8"))
-            write_atomically(self.picture, picture.getvalue())
+            write_atomically(self.picture, picture)
         except OSError as error:
             raise self._cannot_write(error) from error
 

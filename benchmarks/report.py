@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from babygpt.files import with_block
 from benchmarks.measure import Result
 
 SUMMARY = ("unit", "median", "low", "high", "rounds")
@@ -98,8 +99,5 @@ def goals(results: Result) -> str:
 
 def with_figures(readme: str, results: Result) -> str:
     """The README of this folder with its goals and figures replaced by these."""
-    for name, text in (("goals", goals(results)), ("figures", f"```text\n{report(results)}\n```")):
-        before, begin, rest = readme.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        readme = f"{before}{begin}{text}\n{end}{after}"
-    return readme
+    page = with_block(readme, "goals", goals(results))
+    return with_block(page, "figures", f"```text\n{report(results)}\n```")

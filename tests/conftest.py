@@ -5,6 +5,7 @@ import signal
 import pytest
 import torch
 
+from babygpt import cli
 from babygpt.data import Corpus
 from babygpt.model import LanguageModel
 from babygpt.versions import VERSIONS, Version, select
@@ -12,6 +13,7 @@ from babygpt.versions import VERSIONS, Version, select
 # Sizes that all differ, so that a wrong dimension cannot look right by accident.
 TINY = dict(vocab_size=11, block_size=7, n_embd=12, n_head=3, n_layer=2, dropout=0.0)
 B, T = 2, 5
+SMALL_V10 = "--block-size 8 --n-embd 16 --n-head 2 --n-layer 1 --dropout 0.2"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,3 +58,22 @@ def rhyme() -> Corpus:
 def x() -> torch.Tensor:
     """The lecture's toy example: B, T, C = 4, 8, 2, drawn after manual_seed(1337)."""
     return torch.randn(4, 8, 2, generator=torch.Generator().manual_seed(1337))
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """Work where nothing is yet, and draw short samples."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "SAMPLE_TOKENS", 20)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; return its exit status, what it printed, and what it complained of."""
+
+    def run(number, flags="", command=cli.main):
+        with pytest.raises(SystemExit) as exit:
+            command(number, flags.split()) if command is cli.main else command(flags.split())
+        return exit.value.code, *capsys.readouterr()
+
+    return run

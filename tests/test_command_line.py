@@ -9,35 +9,18 @@ import sys
 
 import pytest
 import torch
-from conftest import every_version
+from conftest import SMALL_V10, every_version
 
 from babygpt import __main__, cli, reproduce, sample
-from babygpt.cli import main
 from babygpt.data import SHAKESPEARE
 from babygpt.runs import Run
 from babygpt.training import Trainer
 from babygpt.versions import VERSIONS, get_version
 
 QUICK = "--max-iters 4 --eval-interval 2 --eval-iters 1 --batch-size 2"
-SMALL_V10 = "--block-size 8 --n-embd 16 --n-head 2 --n-layer 1 --dropout 0.2"
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "SAMPLE_TOKENS", 20)
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command line; return its exit status, what it printed, and what it complained of."""
-
-    def run(number, flags=""):
-        with pytest.raises(SystemExit) as exit:
-            main(number, flags.split())
-        return exit.value.code, *capsys.readouterr()
-
-    return run
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The ladder: the same footing for all versions, records that are reused, verdicts, the table and its files."""
 
 import json
+import math
 import multiprocessing
 from pathlib import Path
 
@@ -230,15 +231,35 @@ def test_each_version_is_trained_with_the_learning_rate_that_was_best_for_it(cor
     assert comparison.search["v1"] == {"0.001": 2.4, "0.003": 2.2, "0.01": 2.3, "0.03": None}
 
 
+def test_the_search_goes_on_as_long_as_the_best_rate_is_at_an_end(corpus, monkeypatch):
+    comparison, best = compare.Comparison(CompareConfig(recipe="equal"), corpus), {"v1": 3e-2, "v2": 3e-3, "v3": 1e-4}
+
+    def run(groups, bar, later):
+        def loss(job):
+            return abs(math.log(job.settings["learning_rate"] / best[job.name.split()[0]]))
+
+        return [[{"settings": job.settings, "diverged": None, "val": {"loss": loss(job)}} for job in g] for g in groups]
+
+    monkeypatch.setattr(comparison, "run", run)
+    found = comparison.find_rates([made_up_row(name, []).entry for name in best], None, 0)
+    assert {name: rate["learning_rate"] for name, rate in found.items()} == best
+    assert {name: list(losses) for name, losses in comparison.search.items()} == {
+        "v1": ["0.001", "0.003", "0.01", "0.03", "0.1"],
+        "v2": ["0.001", "0.003", "0.01"],
+        "v3": ["0.0001", "0.0003", "0.001", "0.003", "0.01"],  # there is none below
+    }
+
+
 def test_the_recipe_equal_searches_trains_every_seed_and_gives_verdicts(text, trained, capsys, monkeypatch):
     monkeypatch.setattr(plans, "EQUAL", SETTINGS)
+    monkeypatch.setattr(plans, "RATES", plans.FIRST_RATES)
     assert command(text, "--recipe", "equal", "--versions", "3-5", "--seeds", "3") == 0
-    assert len(trained) == 3 * 5 + 3 * 3
+    assert len(trained) == 3 * 3 + 3 * 3
     out = capsys.readouterr().out
     assert "over 3 seeds" in out and "paired t-test" in out and "no difference" in out
     found = json.loads((text.parent / "out" / "ladder-equal.json").read_text(encoding="utf-8"))
     assert [len(row["records"]) for row in found["rows"]] == [3, 3, 3]
-    assert set(found["search"]["losses"]["v5"]) == {"0.0003", "0.001", "0.003", "0.01", "0.03"}
+    assert set(found["search"]["losses"]["v5"]) == {"0.001", "0.003", "0.01"}
 
 
 # The ablations
@@ -288,7 +309,8 @@ def test_the_ablation_has_every_change_at_every_depth_with_and_without_layer_nor
 
 def test_the_ablation_ends_in_a_table_a_picture_and_what_layer_norm_does(text, monkeypatch, capsys):
     monkeypatch.setattr(plans, "ABLATION", SETTINGS)
-    monkeypatch.setattr(compare, "ABLATION_RATES", [1e-3])
+    monkeypatch.setattr(compare, "FIRST_RATES", [1e-3])
+    monkeypatch.setattr(plans, "RATES", [1e-3])
     monkeypatch.setattr(plans, "DEPTHS", [1, 2])
     assert command(text, "--ablation", "--seeds", "2") == 0
     out = capsys.readouterr().out
@@ -361,6 +383,13 @@ def test_several_seeds_show_mean_spread_and_verdict():
     assert ladder.cells(rows)[1][11:] == ["-0.197", "helped"]
 
 
+def test_rows_that_were_trained_by_different_recipes_get_no_verdict():
+    losses = [2.5, 2.6, 2.4], [2.3, 2.41, 2.2]
+    row, other = made_up_row("v1", losses[0], learning_rate=1e-2), made_up_row("v2", losses[1], learning_rate=1e-3)
+    assert ladder.judge(row, other) == "" and ladder.judge(row, made_up_row("v2", losses[1], n_embd=8)) == ""
+    assert ladder.judge(row, made_up_row("v2", losses[1], learning_rate=1e-2, n_embd=8)) == "helped"
+
+
 def test_a_row_without_records_or_with_a_diverged_one_gives_no_numbers():
     rows = [made_up_row("v9", [2.0]), made_up_row("v10", [1.5], "v9"), made_up_row("v11", [], "v10")]
     rows[1].records[0].update(diverged="the loss is nan", train=None, val=None)
@@ -383,7 +412,7 @@ def test_labels_keep_their_distance_and_their_order():
 
 def test_the_picture_names_every_version(monkeypatch):
     drawn = []
-    monkeypatch.setattr(pictures, "save_figure", lambda figure: drawn.append(figure) or b"")
+    monkeypatch.setattr(pictures, "png", lambda figure, dpi: drawn.append(figure) or b"")
     pictures.losses_against_steps([made_up_row(f"v{n}", [2.5 - n / 10]) for n in range(1, 11)], "title")
     ax = drawn[0].axes[0]
     assert sorted(text.get_text().split()[0] for text in ax.texts) == sorted(f"v{n}" for n in range(1, 11))

@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 import torch
 
-from babygpt import __main__, cli, reproduce, sample
+from babygpt import __main__, cli, expect, reproduce, sample
 from babygpt.errors import exit_status
 from babygpt.files import save_atomically
 
@@ -178,6 +178,12 @@ FLAGS = [
     works("babygpt", "Train one:"),
     works("babygpt --help", "Train one:"),
     wrong("babygpt v10", "python -m babygpt takes no arguments, and got 'v10': train with python -m babygpt.v1, say"),
+    wrong("expect", "which run? Give its folder: python -m babygpt.expect runs/v6, say"),
+    wrong("expect nowhere", "there is no run in nowhere: checkpoint.pt is missing"),
+    wrong("expect text.txt", "there is no run in text.txt: checkpoint.pt is missing"),
+    wrong("expect two three", "'three' has no flag"),
+    wrong("expect two", "two has no evaluation at a step at which the references have one, but the start"),
+    wrong("expect two --seed 3", "there is no flag --seed"),
     wrong("reproduce --first 0", "versions run from 1 to 10, and 0 to 9 are asked for"),
     wrong("reproduce --last 11", "versions run from 1 to 10, and 1 to 11 are asked for"),
     wrong("reproduce --first 5 --last 4", "versions run from 1 to 10, and 5 to 4 are asked for"),
@@ -386,6 +392,7 @@ def play(command, folder):
     commands = {
         "babygpt": lambda argv: sys.exit(exit_status(lambda: __main__.main(argv))),
         "sample": sample.main,
+        "expect": expect.main,
         "reproduce": reproduce.main,
     }
     command = commands.get(name) or functools.partial(cli.main, int(name[1:]))

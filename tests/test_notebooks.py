@@ -1,5 +1,6 @@
 """Lessons and the notebooks generated from them: the same text, and they run from top to bottom."""
 
+import base64
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 
 from babygpt import checks, notebooks
+from babygpt.errors import UserError
 from babygpt.notebooks import ROOT, build, lessons, render, targets
 
 TOPICS = [
@@ -205,3 +207,19 @@ def test_the_map_gives_the_minutes_of_the_lesson_and_links_to_it(lesson):
     rows = (lesson.parent / "README.md").read_text(encoding="utf-8").splitlines()
     row = next(row for row in rows if f"]({lesson.name})" in row)
     assert row.split("|")[3].strip() == minutes
+
+
+def test_a_notebook_carries_the_pictures_of_its_lesson(tmp_path):
+    """Jupyter, started in notebooks/, shows no file from outside of that folder."""
+    for solutions in (False, True):
+        notebook = notebooks.build(ROOT / "lessons" / "10_dropout_scale_up.md", solutions)
+        cells = [cell for cell in notebook.cells if cell.get("attachments")]
+        assert len(cells) == 1 and "](attachment:ladder.png)" in cells[0].source
+        assert "results/ladder.png" not in cells[0].source
+        carried = base64.b64decode(cells[0].attachments["ladder.png"]["image/png"])
+        assert carried == (ROOT / "results" / "ladder.png").read_bytes()
+    lesson = tmp_path / "lessons" / "00.md"
+    lesson.parent.mkdir()
+    lesson.write_text("![a](../results/none.png)\n", encoding="utf-8")
+    with pytest.raises(UserError, match="a picture that is missing: ../results/none.png"):
+        notebooks.build(lesson, solutions=False)

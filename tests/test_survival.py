@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torture
-from conftest import every_version, tiny_model
+from conftest import SMALL_V10, every_version, tiny_model
 
 from babygpt import checkpoint, cli, device, files, lab, sample
 from babygpt.cli import main, stop_on_signal
@@ -25,26 +25,10 @@ from babygpt.training import CHECK_INTERVAL, TrainConfig, Trainer
 from babygpt.versions import get_version, select
 
 QUICK = "--max-iters 8 --eval-interval 2 --eval-iters 1 --batch-size 2"
-SMALL_V10 = "--block-size 8 --n-embd 16 --n-head 2 --n-layer 1 --dropout 0.2"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals and limits")
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "SAMPLE_TOKENS", 20)
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command line; return its exit status, what it printed, and what it complained of."""
-
-    def run(number, flags="", command=main):
-        with pytest.raises(SystemExit) as exit:
-            command(number, flags.split()) if command is main else command(flags.split())
-        return exit.value.code, *capsys.readouterr()
-
-    return run
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 def one_sentence(err):

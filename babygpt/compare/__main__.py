@@ -9,8 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import mean
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tqdm import tqdm
@@ -19,9 +18,8 @@ from babygpt.compare import ladder, speed
 from babygpt.compare.jobs import Job, Record, read_record, run_all
 from babygpt.compare.ladder import Entry, Row
 from babygpt.compare.plans import (
-    ABLATION_RATES,
+    FIRST_RATES,
     QUICK_RATES,
-    RATES,
     SEARCH_SEED,
     ablation_entries,
     can_train,
@@ -29,10 +27,11 @@ from babygpt.compare.plans import (
     equal_entries,
     jobs_of,
     lecture_entries,
+    next_rate,
     parse_versions,
     search_jobs,
 )
-from babygpt.compare.verdict import verdict
+from babygpt.compare.result import Result
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError, exit_status, require
 from babygpt.flags import read_flags
@@ -88,16 +87,15 @@ class CompareConfig:
         return self.ablation or self.recipe == "equal"
 
     @property
-    def stem(self) -> str:
-        """The name of the files, without their ends."""
-        return "ablation" if self.ablation else "ladder" if self.recipe == "lecture" else "ladder-equal"
+    def kind(self) -> str:
+        """Which comparison: lecture, equal or ablation."""
+        return "ablation" if self.ablation else self.recipe
 
     @property
-    def title(self) -> str:
-        """The headline of table and picture."""
-        title = "The four changes of version 8, one by one" if self.ablation else "The ladder: the loss of each version"
-        how = ", equal sizes, steps and batches" if self.fair else ", trained as in the lecture"
-        return title + how + (" (quick: few steps)" if self.quick else "")
+    def changed(self) -> str:
+        """What differs from the full recipe; "" if nothing does."""
+        steps = f"{self.max_iters:,} steps" if self.max_iters else ""
+        return ", ".join(filter(None, ["quick: few steps" if self.quick else "", steps]))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -123,7 +121,8 @@ def compare(config: CompareConfig) -> int:
         try:
             comparison.records.mkdir(exist_ok=True)
             rows = comparison.train(entries)
-            notes, files = comparison.write(rows)
+            result = comparison.result(rows)
+            files = result.write(config.out_dir)
         except KeyboardInterrupt:
             done = sum(read_record(job, corpus.fingerprint, comparison.records) is not None for job in comparison.jobs)
             print(f"\nStopped. {done} trainings are done and kept; the same command goes on from there.")
@@ -135,7 +134,7 @@ def compare(config: CompareConfig) -> int:
                 f"is done, or choose another --out-dir"
             ) from error
     print(ladder.as_text(ladder.cells(rows), shutil.get_terminal_size((200, 0)).columns))
-    print("\n" + "\n\n".join(notes))
+    print("\n" + "\n\n".join(result.notes()))
     print(f"\nEverything is in {config.out_dir}: {', '.join(file.name for file in files)}")
     return 0
 
@@ -156,8 +155,6 @@ class Comparison:
         self.corpus = corpus
         self.records = config.out_dir / "records"
         self.seeds = config.seeds or ((2 if config.quick else 5) if config.fair else 1)
-        full = ABLATION_RATES if config.ablation else RATES
-        self.rates = (QUICK_RATES if config.quick else full) if config.fair else []
         self.jobs: list[Job] = []
         """What was to be trained so far."""
         self.search: dict[str, dict[str, float | None]] = {}
@@ -171,10 +168,9 @@ class Comparison:
             total=0, disable=None, dynamic_ncols=True, leave=False,
         ) as bar:  # fmt: skip
             found = {}
-            if self.rates:
+            if self.config.fair:
                 later = sum(job.cost for entry in possible for job in jobs_of(entry, self.seeds))
-                searches = [search_jobs(entry, self.rates) for entry in possible]
-                found = self.best_rates(possible, self.run(searches, bar, later))
+                found = self.find_rates(possible, bar, later)
             finals = [jobs_of(entry, self.seeds, **found.get(entry.name, {})) for entry in possible]
             records = self.run(finals, bar)
         by_name = {entry.name: group for entry, group in zip(possible, records, strict=True)}
@@ -187,11 +183,22 @@ class Comparison:
     def run(self, groups: list[list[Job]], bar: tqdm, later: float = 0) -> list[list[Record]]:
         """The records of groups of jobs, in their order; `later` is the cost of what follows, for the time left."""
         jobs = [job for group in groups for job in group]
-        self.jobs += jobs
+        self.jobs += [job for job in jobs if job not in self.jobs]
         missing = sum(job.cost for job in jobs if read_record(job, self.corpus.fingerprint, self.records) is None)
         bar.total = bar.n + missing + later
         records = iter(run_all(jobs, self.corpus, self.config.data, self.records, self.config.jobs, bar))
         return [[next(records) for _ in group] for group in groups]
+
+    def find_rates(self, entries: list[Entry], bar: tqdm, later: float) -> dict[str, dict[str, float]]:
+        """For each entry its best learning rate, sought beyond the first ones as long as the best is at an end."""
+        tried = {entry.name: list(QUICK_RATES if self.config.quick else FIRST_RATES) for entry in entries}
+        while True:
+            groups = [search_jobs(entry, tried[entry.name]) for entry in entries]
+            found = self.best_rates(entries, self.run(groups, bar, later))
+            more = {name: next_rate(tried[name], best["learning_rate"]) for name, best in found.items()}
+            if self.config.quick or not any(more.values()):
+                return found
+            tried = {name: sorted([*rates, *filter(None, [more[name]])]) for name, rates in tried.items()}
 
     def best_rates(self, entries: list[Entry], groups: list[list[Record]]) -> dict[str, dict[str, float]]:
         """For each entry, the learning rate with the lowest validation loss on the seed of the search.
@@ -208,53 +215,18 @@ class Comparison:
             found[entry.name] = {"learning_rate": min(finite, key=finite.get)}
         return found
 
-    def write(self, rows: list[Row]) -> tuple[list[str], list[Path]]:
-        """Write the files; return what is to be said below the table, and the paths."""
-        from babygpt.compare import pictures  # here, because it takes a second to import
-
-        config = self.config
-        about: dict[str, Any] = {
-            "title": config.title,
-            "recipe": "equal" if config.fair else "lecture",
-            "quick": config.quick,
+    def result(self, rows: list[Row]) -> Result:
+        """What was found, ready to be written."""
+        timed = self.config.kind == "lecture" and {"v2", "v3", "v4"} <= {row.entry.name for row in rows}
+        about = {
+            "kind": self.config.kind,
+            "changed": self.config.changed,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "text": {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint},
             "search": {"seed": SEARCH_SEED, "losses": self.search},
+            "speed": speed.speeds(self.corpus, self.records / "speed.json") if timed else None,
         }
-        notes = [ladder.explain(rows)]
-        if config.quick or config.max_iters:
-            notes.append("The number of steps was changed, so the losses are not those of the full recipe.")
-        if self.search:
-            notes.append(
-                f"The learning rate is the best of {len(self.rates)}, found with a seed that is not among these."
-            )
-        if config.ablation:
-            notes.append(layernorm_note(rows))
-            png = pictures.losses_against_depth(rows, config.title)
-        else:
-            png = pictures.losses_against_steps(rows, config.title)
-        if not config.fair and {"v2", "v3", "v4"} <= {row.entry.name for row in rows}:
-            about["speed"] = speed.speeds(self.corpus, self.records / "speed.json")
-            notes += [speed.as_markdown(about["speed"]), speed.REASON]
-        title = config.title
-        notes.append(ladder.machines(rows))
-        return notes, ladder.write_files(config.out_dir, config.stem, title, rows, about, notes, png)
-
-
-def layernorm_note(rows: list[Row]) -> str:
-    """What layer norm changes in each variant."""
-    by_variant: dict[tuple[int, str], dict[bool, Row]] = {}
-    for row in rows:
-        settings = row.entry.settings
-        by_variant.setdefault((settings["n_layer"], row.entry.title), {})[settings["layernorm"]] = row
-    lines = ["What layer norm changes:", ""]
-    for (depth, title), pair in by_variant.items():
-        if pair[False].complete and pair[True].complete:
-            without, with_norm = pair[False].losses(), pair[True].losses()
-            words = verdict(without, with_norm)
-            change = f"{mean(with_norm) - mean(without):+.3f}"
-            lines.append(f"- {depth} block{'s' * (depth > 1)}, {title}: {change}" + (f", {words}" if words else ""))
-    return "\n".join(lines)
+        return Result(about, rows)
 
 
 if __name__ == "__main__":

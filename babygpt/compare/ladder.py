@@ -1,18 +1,13 @@
-"""The table of a comparison, and its files: Markdown, JSON, picture and samples."""
+"""The table of a comparison."""
 
-import io
-import json
 import math
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import zip_longest
-from pathlib import Path
+from dataclasses import dataclass, field, fields
 from statistics import mean, median, stdev
 
 from babygpt.compare.jobs import Record
-from babygpt.compare.verdict import TEST, verdict
-from babygpt.files import write_atomically
+from babygpt.compare.verdict import verdict
+from babygpt.training import TrainConfig
 from babygpt.versions import Recipe
 
 HEADER = (
@@ -76,7 +71,7 @@ def cells(rows: Sequence[Row], full: bool = False) -> list[list[str]]:
         if row.complete and before and before.complete:
             change = f"{mean(row.losses()) - mean(before.losses()):+.3f}"
             change += "" if before is above else f" to {before.entry.name}"
-            words = verdict(before.losses(), row.losses()) or "-"
+            words = judge(before, row) or "-"
         first = records[0] if records else None
         table.append([
             entry.name,
@@ -89,11 +84,19 @@ def cells(rows: Sequence[Row], full: bool = False) -> list[list[str]]:
             f"{entry.lecture:g}" if entry.lecture else "-",
             f"{mean(row.losses()) / math.log(2):.3f}" if row.complete else "-",
             f"{median(record['step_ms'] for record in records):.2f}" if row.complete else "-",
-            f"{sum(record['seconds'] for record in records):.0f}" if records else "-",
+            f"{median(record['seconds'] for record in records):.0f}" if records else "-",
             change,
             words,
         ])  # fmt: skip
     return table
+
+
+def judge(before: Row, row: Row) -> str:
+    """The verdict on the step from one row to another; "" where they were not trained alike, or from one seed."""
+    alike = all(
+        before.entry.settings.get(field.name) == row.entry.settings.get(field.name) for field in fields(TrainConfig)
+    )
+    return verdict(before.losses(), row.losses()) if alike and before.complete and row.complete else ""
 
 
 def columns(table: list[list[str]]) -> list[int]:
@@ -123,77 +126,3 @@ def as_markdown(table: list[list[str]]) -> str:
     left = {HEADER.index("version"), HEADER.index("what it adds"), HEADER.index("verdict")}
     rule = ["---" if i in left else "---:" for i in range(len(HEADER))]
     return "\n".join("| " + " | ".join(row[i] for i in shown) + " |" for row in [list(HEADER), rule, *table])
-
-
-def explain(rows: Sequence[Row]) -> str:
-    """How the table is to be read."""
-    seeds = max(len(row.records) for row in rows)
-    if seeds > 1:
-        return (
-            f"Losses are in nats a character: mean ± standard deviation over {seeds} seeds. The change is counted from "
-            f"the row above. {TEST}"
-        )
-    return (
-        "Losses are in nats a character, ± the standard error of the estimate. It does not hold what another seed "
-        "would change, so one seed gives no verdict. The change is counted from the row above."
-    )
-
-
-def machines(rows: Sequence[Row]) -> str:
-    """Where the times were measured."""
-    records = [record for row in rows for record in row.records]
-    places = {
-        f"{r['device']}, torch {r['torch']}, threads: {r['threads']}, trainings at a time: {r['jobs_at_a_time']}"
-        for r in records
-    }
-    return "Times were measured on " + "; and on ".join(sorted(places)) + "."
-
-
-def write_files(
-    folder: Path, stem: str, title: str, rows: Sequence[Row], about: dict[str, object], notes: list[str], png: bytes
-) -> list[Path]:
-    """Write STEM.md, STEM.json, STEM.png and the samples, each whole or not at all; return their paths.
-
-    Args:
-        about: the settings of the comparison, for the JSON.
-        notes: what is said below the table.
-        png: the picture.
-    """
-    page = f"# {title}\n\n![{title}]({stem}.png)\n\n{as_markdown(cells(rows, full=True))}\n\n" + "\n\n".join(notes)
-    entries = [
-        {"name": row.entry.name, "title": row.entry.title, "before": row.entry.before, "records": row.records}
-        for row in rows
-    ]
-    samples_name = f"samples-{stem}.md".replace("-ladder", "")
-    files = {
-        f"{stem}.md": (page + "\n").encode("utf-8"),
-        f"{stem}.json": (json.dumps(about | {"rows": entries}, indent=1, allow_nan=False) + "\n").encode("utf-8"),
-        f"{stem}.png": png,
-        samples_name: samples(rows).encode("utf-8"),
-    }
-    for name, content in files.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in files]
-
-
-def samples(rows: Sequence[Row], across: int = 2, width: int = 46) -> str:
-    """A text of each model, side by side, as Markdown."""
-    texts = [(f"{row.entry.name} {row.entry.title}", row.records[0]["sample"]) for row in rows if row.complete]
-    page = ["# The same prompt and the same seed, version by version\n"]
-    for i in range(0, len(texts), across):
-        blocks = []
-        for name, text in texts[i : i + across]:
-            wrapped = [part for line in text.splitlines() for part in (textwrap.wrap(line, width) or [""])]
-            blocks.append([name, "-" * len(name), *wrapped])
-        lines = [
-            " │ ".join(f"{part:<{width}}" for part in parts).rstrip() for parts in zip_longest(*blocks, fillvalue="")
-        ]
-        page += ["````text", *lines, "````", ""]
-    return "\n".join(page)
-
-
-def save_figure(figure: object) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=150)
-    return picture.getvalue()

@@ -6,7 +6,8 @@ from statistics import mean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from babygpt.compare.ladder import Row, save_figure
+from babygpt.compare.ladder import Row
+from babygpt.files import png
 
 # Okabe and Ito's colors, which color-blind readers can tell apart; each comes with a style of its own.
 COLORS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#7A5C00"]
@@ -34,7 +35,7 @@ def losses_against_steps(rows: Sequence[Row], title: str) -> bytes:
     figure.suptitle(title)
     ax.set(xlabel="training step", ylabel="validation loss (nats per character)")
     label_ends(ax, ends)
-    return save_figure(figure)
+    return png(figure, dpi=150)
 
 
 def losses_against_depth(rows: Sequence[Row], title: str) -> bytes:
@@ -58,7 +59,7 @@ def losses_against_depth(rows: Sequence[Row], title: str) -> bytes:
         label_ends(ax, ends)
     panels[0].set_ylabel("validation loss (nats per character)")
     figure.suptitle(title)
-    return save_figure(figure)
+    return png(figure, dpi=150)
 
 
 def label_ends(ax: Axes, ends: list[tuple[str, float, float, str]]) -> None:

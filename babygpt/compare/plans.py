@@ -16,8 +16,8 @@ LECTURE = {1: 2.5, 5: 2.4, 6: 2.28, 7: 2.24, 8: 2.08, 9: 2.06, 10: 1.48}
 EQUAL: Recipe = dict(block_size=8, n_embd=32, n_head=4, n_layer=3, dropout=0.2, batch_size=32, max_iters=3000,
                      eval_interval=300, eval_iters=100, device="cpu")  # fmt: skip
 ABLATION = EQUAL | dict(max_iters=1500, eval_interval=150)  # half the steps, since there are 24 variants
-RATES = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
-ABLATION_RATES = RATES[1:-1]  # at the ends all versions with blocks did worse than at one of these
+RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
+FIRST_RATES = [1e-3, 3e-3, 1e-2]  # the search goes beyond these as long as the best is at an end
 SEARCH_SEED = 1  # not among the seeds that are reported
 FIRST_SEED = 1337
 
@@ -132,6 +132,16 @@ def search_jobs(entry: Entry, rates: list[float]) -> list[Job]:
         Job(f"{entry.name} lr {rate:g}", entry.module, entry.settings | {"learning_rate": rate}, SEARCH_SEED)
         for rate in rates
     ]
+
+
+def next_rate(tried: list[float], best: float) -> float | None:
+    """The rate to try next: the one beyond the best, if that is the lowest or the highest of those tried, in order."""
+    place = RATES.index(best)
+    if best == tried[-1] and best != RATES[-1]:
+        return RATES[place + 1]
+    if best == tried[0] and best != RATES[0]:
+        return RATES[place - 1]
+    return None
 
 
 def can_train(entry: Entry, seeds: int, corpus: Corpus, folder: Path) -> bool:

@@ -15,6 +15,7 @@ from babygpt.versions import get_version
 
 LENGTHS = [8, 16, 32, 64, 128, 256]
 BATCH = 4
+ROUNDS = 9
 REASON = (
     "All three compute the same average. Version 2 takes B x T turns of a Python loop, each with a few tiny operations "
     "that cost more to start than to compute, so its time grows with T; versions 3 and 4 are a single matrix product, "
@@ -26,36 +27,45 @@ def speeds(corpus: Corpus, file: Path) -> dict[str, object]:
     """Milliseconds a step of each version, at the lengths that the text allows; kept in a file once measured."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        if set(found) == {"lengths", "batch_size", "device", "torch", "threads", "ms"}:
+        if found["fingerprint"] == corpus.fingerprint and found["rounds"] == ROUNDS:
             return found
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     lengths = [T for T in LENGTHS if T < min(len(corpus.train), len(corpus.val))]
     found = {
         "lengths": lengths,
+        "fingerprint": corpus.fingerprint,
         "batch_size": BATCH,
+        "rounds": ROUNDS,
         "device": device_name(torch.device("cpu")),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "ms": {f"v{number}": [step_ms(number, T, corpus) for T in lengths] for number in (2, 3, 4)},
+        "ms": step_ms(corpus, lengths),
     }
     write_atomically(file, json.dumps(found).encode("utf-8"))
     return found
 
 
-def step_ms(number: int, T: int, corpus: Corpus) -> float:
-    """The median time of a few training steps after a first one, in milliseconds."""
-    module = get_version(number).module()
-    torch.manual_seed(0)
-    model = module.Model(module.Config(vocab_size=corpus.tokenizer.vocab_size, block_size=T))
-    trainer = Trainer(model, corpus, TrainConfig(batch_size=BATCH, device="cpu"))
-    trainer.update()
-    times = []
-    for _ in range(3 if number == 2 else 15):
-        start = time.perf_counter()
-        trainer.update()
-        times.append(time.perf_counter() - start)
-    return round(1000 * median(times), 3)
+def step_ms(corpus: Corpus, lengths: list[int]) -> dict[str, list[float]]:
+    """The median time of a training step in milliseconds, for each version at each length.
+
+    They take turns, so that a machine that slows down for a moment slows all of them.
+    """
+    trainers = {}
+    for number in (2, 3, 4):
+        module = get_version(number).module()
+        for T in lengths:
+            torch.manual_seed(0)
+            model = module.Model(module.Config(vocab_size=corpus.tokenizer.vocab_size, block_size=T))
+            trainers[number, T] = Trainer(model, corpus, TrainConfig(batch_size=BATCH, device="cpu"))
+    times = {key: [] for key in trainers}
+    for _ in range(ROUNDS):
+        for key, trainer in trainers.items():
+            trainer.update()  # the first step after another model has to fetch its own from memory
+            start = time.perf_counter()
+            trainer.update()
+            times[key].append(time.perf_counter() - start)
+    return {f"v{number}": [round(1000 * median(times[number, T]), 3) for T in lengths] for number in (2, 3, 4)}
 
 
 def as_markdown(found: dict[str, object]) -> str:
