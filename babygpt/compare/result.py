@@ -71,7 +71,7 @@ class Result:
         if self.about["kind"] == "ablation":
             notes.append(layernorm_note(self.rows))
         if self.about["speed"]:
-            notes += [speed.as_markdown(self.about["speed"]), speed.REASON]
+            notes += [speed.caption(self.about["speed"]), speed.as_markdown(self.about["speed"]), speed.REASON]
         return [*notes, machines(self.rows)]
 
     def page(self) -> str:
@@ -116,8 +116,8 @@ def explain(rows: list[Row]) -> str:
         errors = [record["val"]["error"] for row in rows if row.complete for record in row.records]
         return (
             f"Losses are in nats a character: mean ± standard deviation over {seeds} seeds. (Each seed's loss is an "
-            f"estimate itself, with a standard error of {max(errors, default=0):.3f} or less, from the same chunks of "
-            f"text for all models of a context length.) The change is counted from the row above. {TEST} "
+            f"estimate itself, with a standard error of up to about {max(errors, default=0):.3f}, from the same chunks "
+            f"of text for all models of a context length.) The change is counted from the row above. {TEST} "
             "No verdict is given on rows that were trained by different recipes."
         )
     return (
@@ -149,7 +149,10 @@ def machines(rows: list[Row]) -> str:
         for row in rows
         for r in row.records
     }
-    return "Times were measured on " + "; and on ".join(sorted(places)) + "."
+    text = "Times were measured on " + "; and on ".join(sorted(places)) + "."
+    if any(r["jobs_at_a_time"] > 1 for row in rows for r in row.records):
+        text += " Trainings at a time, and whatever else runs, slow each other down: small differences mean little."
+    return text
 
 
 def samples(rows: list[Row], across: int = 2, width: int = 46) -> str:

@@ -68,6 +68,14 @@ def step_ms(corpus: Corpus, lengths: list[int]) -> dict[str, list[float]]:
     return {f"v{number}": [round(1000 * median(times[number, T]), 3) for T in lengths] for number in (2, 3, 4)}
 
 
+def caption(found: dict[str, object]) -> str:
+    """What the table shows."""
+    return (
+        f"Milliseconds of a training step of {found['batch_size']} chunks, as their length T grows "
+        f"(threads: {found['threads']}; medians of {found['rounds']} turns):"
+    )
+
+
 def as_markdown(found: dict[str, object]) -> str:
     """The times as a table in Markdown, which a terminal can show too."""
     head = [f"{'ms a step':<9}", *(f"{f'T = {T}':>8}" for T in found["lengths"])]
