@@ -225,10 +225,10 @@ def sees_the_future(model: LanguageModel, vocab_size: int) -> bool:
     """Whether another last token changes the logits before it, on a few random contexts."""
     generator = torch.Generator().manual_seed(0)
     T = model.config.block_size
-    idx = torch.randint(vocab_size, (16, T), generator=generator)  # (B, T)
+    idx = torch.randint(vocab_size, (16, T), generator=generator)
     other = idx.clone()
     other[:, -1] = (idx[:, -1] + 1) % vocab_size
-    change = (model.logits(idx) - model.logits(other))[:, :-1].abs()  # (B, T-1, vocab_size)
+    change = (model.logits(idx) - model.logits(other))[:, :-1].abs()
     return bool(change.numel()) and change.max().item() > 1e-4
 
 

@@ -60,10 +60,10 @@ def even_out(matrix: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix  # (m, n) with m <= n, so that the products below are small
-    x = x / x.norm().clamp(min=1e-7)  # (m, n)
+    x = matrix.T if tall else matrix  # wide, so that the products below are small
+    x = x / x.norm().clamp(min=1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T  # (m, m)
-        update = torch.addmm(gram, gram, gram, beta=b, alpha=c)  # b * gram + c * gram @ gram: (m, m)
-        x = torch.addmm(x, update, x, beta=a)  # a * x + update @ x: (m, n)
+        gram = x @ x.T
+        update = torch.addmm(gram, gram, gram, beta=b, alpha=c)  # b * gram + c * gram @ gram
+        x = torch.addmm(x, update, x, beta=a)  # a * x + update @ x
     return x.T if tall else x
