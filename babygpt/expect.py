@@ -35,11 +35,7 @@ FREE = {"seed", "device", "dtype", "compile", "eval_interval", "eval_iters", "vo
 
 # The usual causes: the first and the last version they can be found in, and what to look at.
 BELOW = [
-    (
-        1,
-        10,
-        "y is not x shifted by one: the target at position t must be token t + 1, not token t, which the model has",
-    ),
+    (1, 10, "y is not x shifted by one: the target at position t must be token t + 1, not t, which the model has"),
     (2, 2, "the average takes in later tokens: x[b, : t + 1] ends with token t"),
     (3, 4, "the average takes in later tokens: row t of wei may only hold columns 0 to t"),
     (5, 10, "the mask is missing or comes too late: masked_fill(tril == 0, -inf) belongs before the softmax"),
