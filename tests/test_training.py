@@ -111,6 +111,17 @@ def test_muon_takes_the_steps_of_pytorchs_own(shape, dtype, tolerance):
     assert moved > 0.1
 
 
+def test_muon_in_float32_is_nowhere_rounded_to_bfloat16():
+    gradient = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+    steps = []
+    for dtype in (torch.float32, torch.float64):
+        p = nn.Parameter(torch.zeros(12, 6, dtype=dtype))
+        p.grad = gradient.to(dtype)
+        Muon([p], lr=1.0, weight_decay=0, dtype=dtype).step()
+        steps.append(p.detach().double())
+    assert (steps[0] - steps[1]).norm() < 1e-4 * steps[1].norm()  # bfloat16 would be off by a hundredth
+
+
 @pytest.mark.parametrize("has_bfloat16", [True, False])
 def test_muon_computes_in_the_precision_of_the_training(has_bfloat16, monkeypatch):
     """On a CPU without bfloat16 in hardware, Muon in bfloat16 took most of the time of the recipe laptop."""
