@@ -41,11 +41,11 @@ format: setup
 	@$(BIN)/python -m ruff format .
 
 notebooks: setup
-	@$(BIN)/python -m babygpt.notebooks
+	@$(BIN)/python -m babygpt.course.notebooks
 
 results: setup
-	@$(BIN)/python -m babygpt.compare.publish
-	@$(BIN)/python -m babygpt.notebooks
+	@$(BIN)/python -m babygpt.course.publish
+	@$(BIN)/python -m babygpt.course.notebooks
 
 reproduce: setup
 	@$(BIN)/python -m babygpt.reproduce

@@ -10,9 +10,9 @@ import tyro
 from torch import Tensor
 
 from babygpt.errors import exit_status
-from babygpt.files import read_checkpoint
 from babygpt.flags import read_flags
-from babygpt.runs import Run
+from babygpt.harness.files import read_checkpoint
+from babygpt.harness.runs import Run
 from babygpt.versions import get_version
 
 

@@ -17,7 +17,7 @@ from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device, require_memory
 from babygpt.errors import exit_status, require, say
 from babygpt.flags import check_values, read_flags
-from babygpt.runs import Run, latest_folder, new_folder
+from babygpt.harness.runs import Run, latest_folder, new_folder
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import VERSIONS, Version, get_version, select
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 import tyro
 
-from babygpt import results
+from babygpt.compare import recorded
 from babygpt.errors import UserError, exit_status, require
-from babygpt.files import png, write_atomically
 from babygpt.flags import read_flags
+from babygpt.harness.files import png, write_atomically
+from babygpt.harness.runs import Run
 from babygpt.model import LanguageModel
-from babygpt.runs import Run
 from babygpt.training import TrainConfig
 from babygpt.versions import Version, get_version, select
 
@@ -95,7 +95,7 @@ def expect(config: ExpectConfig) -> int:
     version = get_version(saved["version"])
     settings = saved["model_config"] | saved["train_config"]
     preset = nearest_preset(version, settings)
-    trainings = results.trainings(version, preset)
+    trainings = recorded.trainings(version, preset)
     bands = find_bands(trainings, settings["eval_iters"] * settings["batch_size"])
     history = saved["state"]["history"]
     points = [Point(e["step"], e["val"], *bands[e["step"]]) for e in history if e["step"] in bands]

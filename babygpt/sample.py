@@ -16,8 +16,8 @@ from babygpt import kv_cache, v10
 from babygpt.device import pick_device
 from babygpt.errors import UserError, exit_status, require
 from babygpt.flags import read_flags
+from babygpt.harness.runs import Run, write_atomically
 from babygpt.model import LanguageModel
-from babygpt.runs import Run, write_atomically
 
 LEAST_TEMPERATURE = 1e-6
 

@@ -6,10 +6,10 @@ import pkgutil
 
 import pytest
 
-import babygpt.checks
-from babygpt.checks import CheckFailed
+import babygpt.course.checks
+from babygpt.course.checks import CheckFailed
 
-LESSONS = sorted(m.name for m in pkgutil.iter_modules(babygpt.checks.__path__) if m.name.startswith("lesson_"))
+LESSONS = sorted(m.name for m in pkgutil.iter_modules(babygpt.course.checks.__path__) if m.name.startswith("lesson_"))
 ANSWERS = {name: importlib.import_module(f"answers.{name}").ANSWERS for name in LESSONS}
 CASES = [(check, right, wrong) for answers in ANSWERS.values() for check, (right, wrong) in answers.items()]
 
@@ -54,7 +54,7 @@ def test_a_check_knows_an_exercise_that_is_still_open(check, capsys):
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_every_check_of_a_lesson_has_a_right_answer_and_two_wrong_ones(name):
-    module = importlib.import_module(f"babygpt.checks.{name}")
+    module = importlib.import_module(f"babygpt.course.checks.{name}")
     checks = {f for f in vars(module).values() if hasattr(f, "exercise")}
     assert checks == set(ANSWERS[name])
     for check, (_, wrong) in ANSWERS[name].items():

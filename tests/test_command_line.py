@@ -13,7 +13,7 @@ from conftest import SMALL_V10, every_version
 
 from babygpt import __main__, cli, reproduce, sample
 from babygpt.data import SHAKESPEARE
-from babygpt.runs import Run
+from babygpt.harness.runs import Run
 from babygpt.training import Trainer
 from babygpt.versions import VERSIONS, get_version
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from conftest import every_version, tiny_model
 from torch import nn
 
-from babygpt import expect, results, training, v3, v5, v6, v8, v9
+from babygpt import expect, training, v3, v5, v6, v8, v9
 from babygpt.cli import main as train
+from babygpt.compare import recorded
 from babygpt.data import Corpus
 from babygpt.expect import Point
 from babygpt.training import TrainConfig
@@ -150,7 +151,7 @@ def test_a_planted_bug_is_called_out(number, bug, side, told, tmp_path, monkeypa
 
 @pytest.mark.parametrize("number, seeds", [(1, 10), (5, 10), (6, 10), (8, 2), (9, 2)])  # the last two take long
 def test_healthy_trainings_from_other_seeds_are_not_flagged(number, seeds, tmp_path, capsys):
-    known = {training["seed"] for training in results.trainings(get_version(number))}
+    known = {training["seed"] for training in recorded.trainings(get_version(number))}
     for seed in range(1, seeds + 1):
         assert seed not in known
         run(number, tmp_path / str(seed), "--seed", str(seed))
@@ -254,7 +255,7 @@ def test_an_evaluation_over_less_text_gets_a_wider_band():
 
 @every_version()
 def test_each_recorded_training_lies_in_the_band_of_the_others(version):
-    trainings = results.trainings(version, "laptop" if version.number == 10 else "lecture")
+    trainings = recorded.trainings(version, "laptop" if version.number == 10 else "lecture")
     settings = trainings[0]["settings"]
     for i, left_out in enumerate(trainings):
         rest = trainings[:i] + trainings[i + 1 :]

@@ -21,7 +21,7 @@ import torch
 
 from babygpt import __main__, cli, expect, reproduce, sample
 from babygpt.errors import exit_status
-from babygpt.files import save_atomically
+from babygpt.harness.files import save_atomically
 
 QUICK = "--max-iters 2 --eval-interval 1 --eval-iters 1 --batch-size 2"
 SMALL = "--block-size 8 --n-embd 16 --n-head 2 --n-layer 1"  # for version 10

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from babygpt import lab
+from babygpt.course import lab
 from babygpt.versions import VERSIONS
 
 

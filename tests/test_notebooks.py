@@ -12,9 +12,9 @@ import pytest
 from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 
-from babygpt import checks, notebooks
+from babygpt.course import checks, notebooks
+from babygpt.course.notebooks import ROOT, build, lessons, render, targets
 from babygpt.errors import UserError
-from babygpt.notebooks import ROOT, build, lessons, render, targets
 
 TOPICS = [
     "00_setup", "01_bigram", "02_averaging_loops", "03_averaging_matmul", "04_averaging_softmax",
@@ -127,7 +127,7 @@ def test_links_lead_somewhere_from_the_page_and_from_both_notebooks(lesson):
 @every_lesson
 def test_names_in_checks_are_called_by_the_lesson(lesson):
     """No check without an exercise."""
-    module = __import__(f"babygpt.checks.lesson_{lesson.stem[:2]}", fromlist=["*"])
+    module = __import__(f"babygpt.course.checks.lesson_{lesson.stem[:2]}", fromlist=["*"])
     names = {name for name, f in vars(module).items() if hasattr(f, "exercise")}
     text = lesson.read_text(encoding="utf-8")
     assert {name for name in names if f"checks.{name}(" in text} == names

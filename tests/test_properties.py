@@ -16,8 +16,8 @@ from babygpt import cli, data, sample
 from babygpt.cli import parse
 from babygpt.data import Corpus
 from babygpt.errors import UserError
-from babygpt.files import FORMAT, read_checkpoint, save_atomically
 from babygpt.flags import check_values, flags
+from babygpt.harness.files import FORMAT, read_checkpoint, save_atomically
 from babygpt.tokenizer import CharTokenizer
 from babygpt.versions import VERSIONS
 

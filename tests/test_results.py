@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
-from babygpt import results
-from babygpt.compare import publish
+from babygpt.compare import recorded
 from babygpt.compare.plans import EQUAL, FIRST_SEED, SEARCH_SEED
 from babygpt.compare.result import STEMS, Result
+from babygpt.course import publish
+from babygpt.course.notebooks import ROOT
 from babygpt.errors import UserError
-from babygpt.files import with_block
-from babygpt.notebooks import ROOT
+from babygpt.harness.files import with_block
 from babygpt.versions import VERSIONS, get_version
 
 
@@ -27,7 +27,7 @@ def copy(tmp_path_factory):
 
 
 def stale(root) -> set[str]:
-    results.read.cache_clear()
+    recorded.read.cache_clear()
     files = publish.targets(root)
     return {str(path.relative_to(root)) for path, content in files.items() if not publish.shows(path, content)}
 
@@ -37,7 +37,7 @@ def stale(root) -> set[str]:
 
 @pytest.mark.parametrize("stem", STEMS.values())
 def test_every_training_says_how_when_and_where_it_was_made(stem):
-    for row in results.read(stem)["rows"]:
+    for row in recorded.read(stem)["rows"]:
         assert row["records"] or row["missing"], row["name"]
         for record in row["records"]:
             assert {"seed", "settings", "date", "torch", "device", "threads", "revision", "jobs_at_a_time"} <= set(
@@ -49,11 +49,11 @@ def test_every_training_says_how_when_and_where_it_was_made(stem):
 
 
 def test_all_versions_were_trained_by_the_recipes_that_they_have_today():
-    names = [row["name"] for row in results.read("ladder")["rows"]]
+    names = [row["name"] for row in recorded.read("ladder")["rows"]]
     assert names == [f"v{n}" for n in range(1, 10)] + ["v10 laptop", "v10 lecture"]
     for version in VERSIONS:
         preset = "lecture" if version.number < 10 else "laptop"
-        trainings = results.trainings(version, preset)
+        trainings = recorded.trainings(version, preset)
         assert len({training["seed"] for training in trainings}) >= 5
         for training in trainings:
             settings = {name: value for name, value in training["settings"].items() if name != "device"}
@@ -61,7 +61,7 @@ def test_all_versions_were_trained_by_the_recipes_that_they_have_today():
 
 
 def test_on_equal_terms_all_ten_were_trained_from_at_least_five_seeds():
-    rows = results.read("ladder-equal")["rows"]
+    rows = recorded.read("ladder-equal")["rows"]
     assert [row["name"] for row in rows] == [version.name for version in VERSIONS]
     for row in rows:
         assert len({record["seed"] for record in row["records"]}) >= 5
@@ -73,7 +73,7 @@ def test_on_equal_terms_all_ten_were_trained_from_at_least_five_seeds():
 
 def test_the_best_learning_rate_was_never_at_the_edge_of_the_search():
     for stem in ("ladder-equal", "ablation"):
-        for name, losses in results.read(stem)["search"]["losses"].items():
+        for name, losses in recorded.read(stem)["search"]["losses"].items():
             best = min((loss, rate) for rate, loss in losses.items() if loss is not None)[1]
             assert best not in (list(losses)[0], list(losses)[-1]), f"{stem}, {name}: {losses}"
 
@@ -81,12 +81,12 @@ def test_the_best_learning_rate_was_never_at_the_edge_of_the_search():
 def test_the_recorded_losses_lie_in_the_bands_of_the_curriculum():
     for version in VERSIONS[:9]:
         low, high = version.band
-        assert all(low < training["history"][-1]["val"] < high for training in results.trainings(version))
+        assert all(low < training["history"][-1]["val"] < high for training in recorded.trainings(version))
 
 
 def test_a_recipe_that_was_not_trained_is_refused_in_a_sentence():
     with pytest.raises(UserError, match="no training of v10 by the recipe nonsense is among the results"):
-        results.trainings(get_version(10), "nonsense")
+        recorded.trainings(get_version(10), "nonsense")
 
 
 @pytest.mark.parametrize("content, told", [(None, "install babygpt from a complete clone"), ("{", "is damaged")])
@@ -94,14 +94,14 @@ def test_results_that_are_missing_or_damaged_are_refused_in_a_sentence(content, 
     if content:
         (tmp_path / "ladder.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=told):
-        results.read("ladder", tmp_path)
+        recorded.read("ladder", tmp_path)
 
 
 # The pages
 
 
 def test_every_page_and_picture_shows_the_committed_results():
-    results.read.cache_clear()
+    recorded.read.cache_clear()
     files = publish.targets()
     stale = [path.name for path, content in files.items() if not publish.shows(path, content)]
     assert not stale, "run `make results`"

@@ -15,12 +15,14 @@ import torch
 import torture
 from conftest import SMALL_V10, every_version, tiny_model
 
-from babygpt import checkpoint, cli, device, files, lab, sample
+from babygpt import checkpoint, cli, device, sample
 from babygpt.cli import main, stop_on_signal
+from babygpt.course import lab
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError
-from babygpt.files import has_seal, save_atomically, seal, temporary_of, write_atomically
-from babygpt.runs import Run
+from babygpt.harness import files
+from babygpt.harness.files import has_seal, save_atomically, seal, temporary_of, write_atomically
+from babygpt.harness.runs import Run
 from babygpt.training import CHECK_INTERVAL, TrainConfig, Trainer
 from babygpt.versions import get_version, select
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from babygpt.runs import Run
+from babygpt.harness.runs import Run
 
 pty = pytest.importorskip("pty", reason="Windows has no such terminals")
 fcntl, struct, termios = (pytest.importorskip(name) for name in ("fcntl", "struct", "termios"))

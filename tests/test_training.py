@@ -12,9 +12,9 @@ from torch import nn
 from babygpt import v1
 from babygpt.device import pick_dtype
 from babygpt.errors import UserError
+from babygpt.harness.runs import Run, latest_folder, new_folder, write_atomically
 from babygpt.model import Config
 from babygpt.muon import Muon, even_out
-from babygpt.runs import Run, latest_folder, new_folder, write_atomically
 from babygpt.training import TrainConfig, Trainer, estimate_loss, learning_rate, make_optimizers
 from babygpt.versions import get_version
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from babygpt.runs import Run
+from babygpt.harness.runs import Run
 
 TESTS = Path(__file__).resolve().parent
 STEPS = (
@@ -283,7 +283,7 @@ import os, psutil, tempfile, torch
 from pathlib import Path
 from babygpt import v9
 from babygpt.data import Corpus
-from babygpt.runs import Run
+from babygpt.harness.runs import Run
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import get_version, select
 

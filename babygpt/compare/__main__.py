@@ -35,7 +35,7 @@ from babygpt.compare.result import Result
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError, exit_status, require
 from babygpt.flags import read_flags
-from babygpt.runs import Run
+from babygpt.harness.runs import Run
 from babygpt.training import MOST
 
 MOST_SEEDS, MOST_JOBS = 100, 64

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from babygpt.data import Corpus
 from babygpt.errors import UserError
-from babygpt.files import write_atomically
+from babygpt.harness.files import write_atomically
 from babygpt.model import LanguageModel, evaluating
 from babygpt.training import EVAL_TOKENS, TrainConfig, Trainer
 from babygpt.versions import Recipe, select

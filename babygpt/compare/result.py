@@ -8,11 +8,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from babygpt import results
-from babygpt.compare import ladder, speed
+from babygpt.compare import ladder, recorded, speed
 from babygpt.compare.ladder import Entry, Row, judge
 from babygpt.compare.verdict import TEST
-from babygpt.files import write_atomically
+from babygpt.harness.files import write_atomically
 
 STEMS = {"lecture": "ladder", "equal": "ladder-equal", "ablation": "ablation"}
 """The name of the files, without their ends, for each kind of comparison."""
@@ -35,13 +34,13 @@ class Result:
     rows: list[Row]
 
     @classmethod
-    def read(cls, stem: str, folder: Path = results.RESULTS) -> "Result":
+    def read(cls, stem: str, folder: Path = recorded.RESULTS) -> "Result":
         """The comparison in a JSON file.
 
         Raises:
             UserError: it is missing or damaged.
         """
-        content = dict(results.read(stem, folder))
+        content = dict(recorded.read(stem, folder))
         names = [field.name for field in fields(Entry)]
         rows = [Row(Entry(**{name: row[name] for name in names}), row["records"]) for row in content.pop("rows")]
         return cls(content, rows)

@@ -9,7 +9,7 @@ import torch
 
 from babygpt.compare.jobs import device_name
 from babygpt.data import Corpus
-from babygpt.files import write_atomically
+from babygpt.harness.files import write_atomically
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import get_version
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from babygpt.checks import lesson_00 as checks
+from babygpt.course.checks import lesson_00 as checks
 
 
 def blind_text(chars, length, generator):

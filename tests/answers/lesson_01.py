@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from babygpt.checks import lesson_01 as checks
+from babygpt.course.checks import lesson_01 as checks
 
 
 def greedy(model, idx, max_new_tokens):

@@ -3,7 +3,7 @@
 import torch
 
 from babygpt import v2
-from babygpt.checks import lesson_02 as checks
+from babygpt.course.checks import lesson_02 as checks
 
 
 def one_loop(x):

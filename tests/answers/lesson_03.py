@@ -3,7 +3,7 @@
 import torch
 
 from babygpt import v2, v3
-from babygpt.checks import lesson_03 as checks
+from babygpt.course.checks import lesson_03 as checks
 
 
 def last_two(T):

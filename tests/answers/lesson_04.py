@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from babygpt import v2, v4
-from babygpt.checks import lesson_04 as checks
+from babygpt.course.checks import lesson_04 as checks
 
 
 def causal(T):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from babygpt import v4, v5
-from babygpt.checks import lesson_05 as checks
+from babygpt.course.checks import lesson_05 as checks
 
 
 def attend(x, w_query, w_key, w_value, scale=None, dim=-1, mask="before", swap=False, send="v"):

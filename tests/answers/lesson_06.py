@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from babygpt import v5, v6
-from babygpt.checks import lesson_06 as checks
+from babygpt.course.checks import lesson_06 as checks
 
 
 def whose(place, C, n_head):

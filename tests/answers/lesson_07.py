@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from babygpt.checks import lesson_07 as checks
+from babygpt.course.checks import lesson_07 as checks
 
 
 def folded(weight, bias):

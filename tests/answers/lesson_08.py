@@ -3,7 +3,7 @@
 from torch import nn
 
 from babygpt import v6, v7, v8
-from babygpt.checks import lesson_08 as checks
+from babygpt.course.checks import lesson_08 as checks
 
 
 def init_like_gpt2(model, std=0.02, factor=2, projections=("sa.proj", "ffwd.net.2"), biases=True):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from babygpt import v9
-from babygpt.checks import lesson_09 as checks
+from babygpt.course.checks import lesson_09 as checks
 
 
 def rms_norm(x, gamma, eps=1e-5):

@@ -2,7 +2,7 @@
 
 import torch
 
-from babygpt.checks import lesson_10 as checks
+from babygpt.course.checks import lesson_10 as checks
 
 
 def my_dropout(x, p, training):

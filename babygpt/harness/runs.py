@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from babygpt.errors import UserError, require
-from babygpt.files import (
+from babygpt.harness.files import (
     FORMAT,
     is_intact,
     png,

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from babygpt import results
+from babygpt.compare.recorded import trainings
 from babygpt.data import Corpus
 from babygpt.model import Config, LanguageModel
 from babygpt.training import TrainConfig, Trainer
@@ -76,7 +76,7 @@ def recorded(number: int, seed: int = 1337) -> dict[str, list[float]]:
     Returns:
         {"step": [...], "train": [...], "val": [...], "lr": [...], "seconds": [...]}
     """
-    history = next(t["history"] for t in results.trainings(get_version(number)) if t["seed"] == seed)
+    history = next(t["history"] for t in trainings(get_version(number)) if t["seed"] == seed)
     return {key: [evaluation[key] for evaluation in history] for key in history[0]}
 
 

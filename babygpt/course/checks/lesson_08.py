@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from babygpt import v8
-from babygpt.checks.core import exercise, expect, expect_same
+from babygpt.course.checks.core import exercise, expect, expect_same
 
 
 @exercise("8.1")

@@ -7,4 +7,4 @@ A check takes the learner's answer (a function, a class, a number) and
 - or raises CheckFailed with what it saw, what it expected, and what to look at.
 """
 
-from babygpt.checks.core import CheckFailed as CheckFailed
+from babygpt.course.checks.core import CheckFailed as CheckFailed

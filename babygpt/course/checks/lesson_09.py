@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from babygpt import v9
-from babygpt.checks.core import exercise, expect, expect_same
+from babygpt.course.checks.core import exercise, expect, expect_same
 
 
 @exercise("9.1")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from babygpt.checks.core import exercise, expect, expect_same
+from babygpt.course.checks.core import exercise, expect, expect_same
 from babygpt.v2 import Config, Model
 
 

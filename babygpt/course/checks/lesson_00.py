@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from babygpt.checks.core import exercise, expect
+from babygpt.course.checks.core import exercise, expect
 
 
 @exercise("0")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from babygpt import v10
-from babygpt.checks.core import exercise, expect, expect_same
+from babygpt.course.checks.core import exercise, expect, expect_same
 
 
 @exercise("10.1")

@@ -1,6 +1,6 @@
 """Draw `results/` again from its JSON files, and put its tables into the README and the lessons.
 
-`python -m babygpt.compare.publish`, or `make results`, which also writes the notebooks anew. What is between
+`python -m babygpt.course.publish`, or `make results`, which also writes the notebooks anew. What is between
 `<!-- ladder -->` and `<!-- end of ladder -->` in a page is replaced; a test fails where it is not what the
 results give.
 """
@@ -14,10 +14,10 @@ from statistics import mean, median
 from babygpt.compare import speed
 from babygpt.compare.ladder import Row, judge
 from babygpt.compare.result import STEMS, Result
+from babygpt.course.notebooks import ROOT, lessons
 from babygpt.errors import exit_status, require
-from babygpt.files import with_block, write_atomically
 from babygpt.flags import read_flags
-from babygpt.notebooks import ROOT, lessons
+from babygpt.harness.files import with_block, write_atomically
 from babygpt.versions import VERSIONS, get_version
 
 README_COLUMNS = "version | adds | parameters: | the lecture: | val loss: | time: | equal terms: | did the step help?"
@@ -34,7 +34,7 @@ class PublishConfig:
 def main(argv: list[str] | None = None) -> None:
     """Publish as the command line says, and exit: 0, or 1 for a stale file under --check."""
     argv = sys.argv[1:] if argv is None else argv
-    sys.exit(exit_status(lambda: publish(read_flags(PublishConfig, argv, "python -m babygpt.compare.publish"))))
+    sys.exit(exit_status(lambda: publish(read_flags(PublishConfig, argv, "python -m babygpt.course.publish"))))
 
 
 def publish(config: PublishConfig, root: Path = ROOT) -> int:

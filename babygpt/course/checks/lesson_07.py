@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from babygpt.checks.core import exercise, expect, expect_same
+from babygpt.course.checks.core import exercise, expect, expect_same
 
 
 @exercise("7.1")

@@ -1,10 +1,10 @@
-"""Notebooks from lessons: `python -m babygpt.notebooks` writes `notebooks/` from `lessons/`.
+"""Notebooks from lessons: `python -m babygpt.course.notebooks` writes `notebooks/` from `lessons/`.
 
 A lesson is jupytext Markdown: prose, and ```python cells that may carry tags.
 
     tags=["stub"]        the learner's version of an exercise; it ends in NotImplementedError
     tags=["solution"]    the answer, folded in the lesson, only in `notebooks/solutions/`
-    tags=["check"]       the call of a function in `babygpt/checks/`, in both
+    tags=["check"]       the call of a function in `babygpt/course/checks/`, in both
 
 Each notebook gets a first cell that fetches babygpt where it is missing (Colab), and does
 nothing elsewhere. The same lessons give the same bytes: cell ids are numbers, and nothing carries outputs.
@@ -22,10 +22,10 @@ from nbformat import NotebookNode
 
 from babygpt.errors import exit_status, require
 from babygpt.flags import read_flags
-from babygpt.runs import write_atomically
+from babygpt.harness.runs import write_atomically
 
 OPEN_FOLD = re.compile(r"<details><summary>Solution</summary>\s*\Z")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 REPOSITORY = ""  # the public address of this project; set it once it has one, and run `make notebooks`
 BOOTSTRAP = f'''\
@@ -154,7 +154,7 @@ def write(config: NotebookConfig) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Build as the command line says, and exit: 0, or 1 for a stale notebook under --check."""
     argv = sys.argv[1:] if argv is None else argv
-    sys.exit(exit_status(lambda: write(read_flags(NotebookConfig, argv, "python -m babygpt.notebooks"))))
+    sys.exit(exit_status(lambda: write(read_flags(NotebookConfig, argv, "python -m babygpt.course.notebooks"))))
 
 
 if __name__ == "__main__":

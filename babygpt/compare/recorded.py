@@ -12,7 +12,7 @@ from typing import Any
 from babygpt.errors import UserError, require
 from babygpt.versions import Version
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 @cache

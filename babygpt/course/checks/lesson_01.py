@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from babygpt.checks.core import exercise, expect, expect_same
+from babygpt.course.checks.core import exercise, expect, expect_same
 from babygpt.model import LanguageModel
 from babygpt.v1 import Config, Model
 

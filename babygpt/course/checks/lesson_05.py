@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from babygpt.checks.core import exercise, expect, expect_same
+from babygpt.course.checks.core import exercise, expect, expect_same
 from babygpt.v5 import Config, Head
 
 

@@ -1,0 +1,1 @@
+"""The course on top of the package: what the lessons import, the notebooks made from them, and the checks."""
