@@ -1,11 +1,17 @@
 """What all checks share."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+Answer = TypeVar("Answer")
+
+_solved: set[str] = set()  # the exercises whose check has passed in this process
 
 
 class CheckFailed(AssertionError):
@@ -13,17 +19,18 @@ class CheckFailed(AssertionError):
 
 
 def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a check of a function that calls `expect` and `expect_same`.
+    """Make a check out of a function that calls `expect` and `expect_same`.
 
     Args:
-        number: the number of the exercise, "5.2" say.
+        number: the number of the exercise, for example "5.2", or "5.A" for the piece that a lesson builds.
     """
 
     def decorate(check: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(check)
         def wrapper(*answers: Any) -> None:
+            _solved.discard(number)
             try:
-                # The learner's random numbers stay as they are, and the check is the same every time.
+                # The check is the same every time, and the learner's random numbers stay as they are.
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)
                     check(*answers)
@@ -36,6 +43,7 @@ def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., None]
                 raise CheckFailed(
                     f"Exercise {number}: your code stopped with {type(error).__name__}: {error}"
                 ) from error
+            _solved.add(number)
             print(f"Exercise {number} is right.")
 
         wrapper.exercise = number
@@ -44,35 +52,89 @@ def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., None]
     return decorate
 
 
+def solved(number: str) -> bool:
+    """Whether the check of an exercise has passed. A cell that uses the learner's answer asks this first."""
+    return number in _solved
+
+
+def choose(number: str, mine: Answer, package: Answer) -> Answer:
+    """The learner's own piece if its check has passed, and the package's if not; prints which one it is."""
+    name = getattr(package, "__qualname__", str(package))
+    if solved(number):
+        print(f"From here on the notebook uses your {getattr(mine, '__name__', 'answer')}.")
+        return mine
+    print(f"Exercise {number} is not solved yet, so from here on the notebook uses babygpt's {name}.")
+    return package
+
+
 def expect(condition: bool | Tensor, message: str) -> None:
     """Fail with `message` unless `condition` holds."""
     if not bool(condition):
         raise CheckFailed(message)
 
 
+def as_tensor(found: Any, what: str, look_at: str) -> Tensor:
+    """An answer as a tensor: a tensor, a NumPy array, a number, or a nested list of any of them.
+
+    Fails, naming `what`, if it is something else.
+    """
+    if isinstance(found, Tensor):
+        return found.detach()
+    try:
+        if isinstance(found, list | tuple) and any(isinstance(part, Tensor) for part in found):
+            return torch.stack([as_tensor(part, what, look_at) for part in found])
+        return torch.from_numpy(np.array(found))
+    except (TypeError, ValueError, RuntimeError):
+        raise CheckFailed(f"{what} is of type {type(found).__name__}, expected a tensor: {look_at}") from None
+
+
 def expect_same(found: Any, expected: Any, what: str, look_at: str, atol: float = 1e-5) -> None:
-    """Fail unless `found` is a tensor (or number) equal to `expected`, in shape and in values to `atol`."""
-    expected = torch.as_tensor(expected)
-    if not isinstance(found, Tensor):
-        if not isinstance(found, int | float | list | tuple):
-            raise CheckFailed(f"{what} is {type(found).__name__}, expected a tensor: {look_at}")
-        found = torch.as_tensor(found)
-    found = found.detach()
+    """Fail unless `found` equals `expected`, in shape and, compared in float64, in values to `atol`."""
+    expected, found = torch.as_tensor(expected), as_tensor(found, what, look_at)
     if found.shape != expected.shape:
         raise CheckFailed(f"{what} has the shape {tuple(found.shape)}, expected {tuple(expected.shape)}: {look_at}")
-    if not torch.allclose(found.double(), expected.double(), atol=atol):
+    if not torch.allclose(found.double(), expected.double(), atol=atol, rtol=1e-5):
         raise CheckFailed(f"{what} is {differing_row(found, expected)}: {look_at}")
 
 
+@contextmanager
+def unchanged(**inputs: Tensor) -> Iterator[None]:
+    """Fail if the answer changes one of the tensors that it was given: `with unchanged(x=x): ...`."""
+    before = {name: tensor.detach().clone() for name, tensor in inputs.items()}
+    yield
+    for name, tensor in inputs.items():
+        expect(
+            torch.equal(tensor.detach(), before[name]),
+            f"your code changes its input {name} in place: make a new tensor, for example with x = x + ... "
+            f"instead of x += ...",
+        )
+
+
+def expect_gradient(output: Tensor, source: Tensor, what: str, look_at: str) -> None:
+    """Fail unless a gradient flows from `output` back to `source`, which must require one."""
+    flows = isinstance(output, Tensor) and output.requires_grad
+    gradient = torch.autograd.grad(output.double().square().sum(), source, allow_unused=True)[0] if flows else None
+    expect(gradient is not None, f"no gradient flows from {what} back to its input, so nothing could learn: {look_at}")
+
+
 def differing_row(found: Tensor, expected: Tensor) -> str:
-    """The two tensors in one line: the numbers, or the rows that differ most."""
+    """The two tensors in one line: the numbers, or the rows that differ most, with enough digits to differ."""
     if found.dim() == 0:
-        return f"{found.item():.4g}, expected {expected.item():.4g}"
-    wide = found.reshape(-1, found.shape[-1]), expected.reshape(-1, found.shape[-1])
+        wide = found.reshape(1, 1), expected.reshape(1, 1)
+    else:
+        wide = found.reshape(-1, found.shape[-1]), expected.reshape(-1, found.shape[-1])
     row = (wide[0].double() - wide[1].double()).abs().nan_to_num(nan=float("inf")).amax(dim=1).argmax().item()
     where = f" (row {row})" if found.dim() == 2 else ""
+    pair = [part[row].tolist() for part in wide]
+    texts = ["", ""]
+    for digits in (4, 6, 9):
+        texts = [short(numbers, digits, found.dim() == 0) for numbers in pair]
+        if texts[0] != texts[1]:
+            break
+    return f"{texts[0]}, expected {texts[1]}{where}"
 
-    def short(numbers: Tensor) -> str:
-        return "[" + ", ".join(f"{x:.4g}" for x in numbers[:6].tolist()) + (", ..." if len(numbers) > 6 else "") + "]"
 
-    return f"{short(wide[0][row])}, expected {short(wide[1][row])}{where}"
+def short(numbers: list[float], digits: int, alone: bool) -> str:
+    """Numbers in a line: at most six of them."""
+    texts = [f"{x:.{digits}g}" for x in numbers[:6]]
+    return texts[0] if alone else "[" + ", ".join(texts) + (", ..." if len(numbers) > 6 else "") + "]"
