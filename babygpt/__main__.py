@@ -1,9 +1,10 @@
-"""`python -m babygpt`: the ten versions, what each adds, and what to run next."""
+"""`python -m babygpt`: the ten versions, what each one adds, and what to run next."""
 
 import sys
 from collections.abc import Sequence
 
-from babygpt.errors import exit_status, require
+from babygpt.errors import require
+from babygpt.harness.terminal import exit_status
 from babygpt.versions import VERSIONS
 
 
@@ -15,18 +16,18 @@ def main(argv: Sequence[str] = ()) -> None:
     """
     require(
         set(argv) <= {"-h", "--help"},
-        f"python -m babygpt takes no arguments, and got {' '.join(argv)!r}: train with python -m babygpt.v1, say",
+        f"python -m babygpt takes no arguments, and got {' '.join(argv)!r}: to train, run python -m babygpt.v1",
     )
-    print("babygpt: a GPT in ten versions, each with one new idea.\n")
+    print("babygpt: a GPT in ten versions, from a table of letter pairs to a transformer.\n")
     for version in VERSIONS:
         print(f"  {version.name:<4} {version.title:<29} {version.adds}")
     print(
-        "\nTrain one:           python -m babygpt.v1      (flags: --help; shapes of its tensors: --shapes)"
+        "\nTrain one:           python -m babygpt.v1      (--help lists the flags, --shapes the tensors)"
         "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"
         '\nText from a model:   python -m babygpt.sample runs/v10 --prompt "ROMEO:"'
-        "\nIs a loss normal:    python -m babygpt.expect runs/v6"
-        "\nAll ten compared:    python -m babygpt.compare --quick    (two minutes on two cores)"
-        "\n\nStart with the lessons (lessons/README.md), or read babygpt/v1.py, train it, and go on to version 2."
+        "\nIs my loss normal?   python -m babygpt.expect runs/v6"
+        "\nCompare all ten:     python -m babygpt.compare --quick    (two minutes on two cores)"
+        "\n\nStart with the lessons (lessons/README.md), or read babygpt/v1.py, train it, and continue with version 2."
     )
 
 

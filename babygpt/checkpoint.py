@@ -1,7 +1,7 @@
 """What a checkpoint holds: `python -m babygpt.checkpoint runs/v10`."""
 
-import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,9 @@ from typing import Any
 import tyro
 from torch import Tensor
 
-from babygpt.errors import exit_status
-from babygpt.flags import read_flags
-from babygpt.harness.files import read_checkpoint
+from babygpt.harness.checkpoints import read_checkpoint
 from babygpt.harness.runs import Run
-from babygpt.versions import get_version
+from babygpt.harness.terminal import run_command
 
 
 @dataclass(frozen=True)
@@ -21,17 +19,16 @@ class ShowConfig:
     """Show what a checkpoint holds."""
 
     path: tyro.conf.Positional[Path]
-    """A run folder, runs/v10 say, or one of the .pt files in it."""
+    """A run folder, for example runs/v10, or one of the .pt files in it."""
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Show a checkpoint as the command line says, and exit: 0, or 2 for bad input."""
-    argv = sys.argv[1:] if argv is None else argv
-    sys.exit(exit_status(lambda: show(read_flags(ShowConfig, argv, "python -m babygpt.checkpoint"))))
+    run_command(ShowConfig, show, "python -m babygpt.checkpoint", argv)
 
 
 def show(config: ShowConfig) -> None:
-    """Print version, sizes, settings, losses and tensors of a checkpoint.
+    """Print the module, sizes, settings, losses and tensors of a checkpoint.
 
     Raises:
         UserError: there is none, or it is damaged.
@@ -39,10 +36,10 @@ def show(config: ShowConfig) -> None:
     is_file = config.path.suffix == ".pt" and not config.path.is_dir()
     path = config.path if is_file else Run(config.path).checkpoint
     run, saved = Run(path.parent), read_checkpoint(path)
-    version, state = get_version(saved["version"]), saved["state"]
+    state, tokenizer = saved["state"], saved["tokenizer"]
     print(f"{path}: {path.stat().st_size:,} bytes, format {saved['format']}")
-    print(f"version     v{version.number} {version.title}, at step {state['step']:,}")
-    print(f"vocabulary  {len(saved['chars'])} characters: {saved['chars']!r}")
+    print(f"model       {saved['module']}, at step {state['step']:,}")
+    print(f"tokenizer   {tokenizer['class']}: {shorten(str(tokenizer['state']))}")
     if "corpus" in saved:
         print(f"text        {saved['corpus']['path']}, fingerprint {saved['corpus']['fingerprint']}")
     for title, key in (("sizes", "model_config"), ("settings", "train_config")):
@@ -61,7 +58,7 @@ def show(config: ShowConfig) -> None:
         print(f"{name:<{names}}  {dtype(tensor):<8} {tensor.numel():>10,}  {tuple(tensor.shape)}")
     rest = [(name, group) for name, group in state.items() if name != "model" and tensors(group)]
     if rest:
-        print("\nbeside the weights:")
+        print("\nbesides the weights:")
     for name, group in rest:
         for last in sorted({path.rpartition(".")[2] for path, _ in tensors(group)}):
             same = [tensor for path, tensor in tensors(group) if path.rpartition(".")[2] == last]
@@ -69,8 +66,13 @@ def show(config: ShowConfig) -> None:
             print(f"{name}, {last}: tensors {len(same)}, numbers {numbers:,}, {dtype(same[0])}")
 
 
+def shorten(text: str, length: int = 200) -> str:
+    """A text, cut off if it is long."""
+    return text if len(text) <= length else text[:length] + "..."
+
+
 def dtype(tensor: Tensor) -> str:
-    """Its dtype in one word."""
+    """The dtype of a tensor, without `torch.`."""
     return str(tensor.dtype).removeprefix("torch.")
 
 

@@ -1,4 +1,4 @@
-"""A text, cut into a training and a validation part, and batches drawn from them.
+"""A text, split into a training and a validation part, and batches drawn from them.
 
 Source: the lecture's chapters "tokenization, train/val split" and "data loader".
 """
@@ -16,31 +16,39 @@ import torch
 from torch import Tensor
 
 from babygpt.errors import UserError, require
-from babygpt.tokenizer import CharTokenizer
+from babygpt.tokenizer import CharTokenizer, Tokenizer
 
 Split = Literal["train", "val"]
 
-PIECE = 2**22  # characters handled at a time, so that long texts need little memory beside their ids
+PIECE = 2**22  # characters processed at a time, so that long texts need little memory besides their ids
 
 SHAKESPEARE = Path(__file__).resolve().parent.parent / "input.txt"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A tokenized text. `train` is its first 90 %, `val` the rest.
+    """A tokenized text. `train` is its first 90%, `val` the rest.
 
-    Both are one-dimensional integer tensors of 1 or 2 bytes a character (4 only
-    when the text has more than 32,768 different ones). Batches are int64.
+    Both are one-dimensional integer tensors with 1 or 2 bytes per character (4 only
+    if the text has more than 32,768 different ones). Batches are int64.
     """
 
     name: str
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     train: Tensor
     val: Tensor
+    path: Path | None = None
+    """The file that the text came from."""
+
+    @classmethod
+    def from_ids(cls, ids: Tensor, tokenizer: Tokenizer, name: str = "text", path: Path | None = None) -> "Corpus":
+        """Split a text that has been tokenized: ids is a one-dimensional integer tensor."""
+        n = int(0.9 * len(ids))
+        return cls(name, tokenizer, ids[:n], ids[n:], path)
 
     @classmethod
     def from_text(cls, text: str, name: str = "text") -> "Corpus":
-        """Tokenize and split a text.
+        """Tokenize a text, character by character, and split it.
 
         Raises:
             UserError: the text is empty.
@@ -49,29 +57,34 @@ class Corpus:
 
     @classmethod
     def load(cls, path: Path | str = SHAKESPEARE) -> "Corpus":
-        """Read a UTF-8 text file. Line ends become newlines; a byte order mark is dropped.
+        """Read a UTF-8 text file. Line endings become newlines; a byte order mark is dropped.
 
-        The file is read piece by piece, three times over: for its length, for its characters and for
+        The file is read piece by piece, three times: for its length, for its characters and for
         their ids. Besides the ids there is never more than one piece in memory.
 
         Raises:
-            UserError: the file cannot be read, is no text in UTF-8, is empty, or changes while it is read.
+            UserError: the file cannot be read, is not UTF-8 text, is empty, or changes while it is read.
         """
         path = Path(path)
+        require(
+            path != SHAKESPEARE or path.exists(),
+            f"{path.name} is missing: it is not part of an installed package, so run babygpt from a clone of its "
+            f"repository, or give a text with --data",
+        )
 
         def pieces() -> Iterator[str]:
-            # Reading a pipe would wait for ever, and a device may never end.
+            # Reading a pipe could wait forever, and a device may never end.
             special = path.exists() and not path.is_file() and not path.is_dir()
             require(not special, f"cannot read {path} (not a regular file): give a text file with --data")
             with path.open(encoding="utf-8-sig") as file:
                 yield from iter(lambda: file.read(PIECE), "")
 
         try:
-            corpus = cls._from_pieces(pieces, path.name)
+            corpus = cls._from_pieces(pieces, path.name, path.absolute())
             require(
                 "\0" not in corpus.tokenizer.chars,
-                f"{path} is no text: it holds the character NUL, as binary files and UTF-16 do; save it as UTF-8 and "
-                f"try again",
+                f"{path} is not a text: it contains the character NUL, as binary files and UTF-16 do; save it as UTF-8 "
+                f"and try again",
             )
             return corpus
         except UnicodeDecodeError:
@@ -81,19 +94,18 @@ class Corpus:
             raise UserError(f"cannot read {path} ({why}): give a text file with --data") from None
 
     @classmethod
-    def _from_pieces(cls, pieces: Callable[[], Iterable[str]], name: str) -> "Corpus":
+    def _from_pieces(cls, pieces: Callable[[], Iterable[str]], name: str, path: Path | None = None) -> "Corpus":
         length = sum(map(len, pieces()))
         require(length > 0, f"{name} is empty: give a text of a few thousand characters or more")
         tokenizer = CharTokenizer.from_pieces(pieces())
         data, n = np.empty(length, dtype=tokenizer.dtype), 0
-        changed = f"{name} changed while it was read, and had {length} characters before: run this again"
+        changed = f"{name} changed while it was being read (it had {length} characters at first): run this again"
         for piece in pieces():
             require(n + len(piece) <= length, changed)
             data[n : n + len(piece)] = tokenizer.encode_array(piece)
             n += len(piece)
         require(n == length, changed)
-        ids, n = torch.from_numpy(data), int(0.9 * length)
-        return cls(name, tokenizer, ids[:n], ids[n:])
+        return cls.from_ids(torch.from_numpy(data), tokenizer, name, path)
 
     def __len__(self) -> int:
         return len(self.train) + len(self.val)
@@ -104,8 +116,9 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hex digits that another text does not share."""
-        digest = hashlib.sha256(self.tokenizer.chars.encode("utf-8", "surrogatepass"))
+        """Sixteen hex digits that identify the text and its vocabulary."""
+        vocabulary = "".join(map(str, self.tokenizer.state().values()))
+        digest = hashlib.sha256(vocabulary.encode("utf-8", "surrogatepass"))
         for ids in (self.train, self.val):
             digest.update(ids.cpu().numpy())
         return digest.hexdigest()[:16]
@@ -116,23 +129,23 @@ class Corpus:
             n = len(getattr(self, split))
             require(
                 n > block_size,
-                f"{self.name} is too short: its {split} split has {n} characters and a block size of "
+                f"{self.name} is too short: its {split} split has {n} tokens and a block size of "
                 f"{block_size} needs {block_size + 1}; use a longer text or a smaller --block-size",
             )
 
     def get_batch(
         self, split: Split, batch_size: int, block_size: int, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw `batch_size` chunks of `block_size` tokens at random, with replacement.
+        """Draw `batch_size` chunks of `block_size` tokens at random positions; they may overlap.
 
-        `generator` is a CPU generator, so that every device gets the same batches.
+        `generator` is a CPU generator, so every device gets the same batches.
 
         Returns:
             x: (B, T) int64, the inputs.
             y: (B, T) int64, the targets: y[b, t] is the token that follows x[b, t].
         """
         data = self.train if split == "train" else self.val
-        # The last start that leaves room for a target is len(data) - block_size - 1.
+        # The last start that leaves room for the last target is len(data) - block_size - 1.
         ix = torch.randint(len(data) - block_size, (batch_size,), generator=generator)  # (B,)
         positions = ix[:, None] + torch.arange(block_size)  # (B, T)
         positions = positions.to(data.device, non_blocking=True)  # (B, T)
@@ -142,7 +155,7 @@ class Corpus:
 
 
 def first_bad_byte(path: Path) -> str:
-    """Which byte of the file is the first that is not UTF-8, in words."""
+    """A description of the first byte of the file that is not UTF-8."""
     decoder, before = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:
         while piece := file.read(PIECE):

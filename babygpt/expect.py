@@ -6,23 +6,23 @@ wrong scale of the scores, say, hardly shows where the heads are small.
 """
 
 import math
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median, variance
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import tyro
 
 from babygpt.compare import recorded
-from babygpt.errors import UserError, exit_status, require
-from babygpt.flags import read_flags
-from babygpt.harness.files import png, write_atomically
+from babygpt.errors import UserError, require
+from babygpt.harness.files import write_atomically
+from babygpt.harness.pictures import png
 from babygpt.harness.runs import Run
+from babygpt.harness.terminal import run_command
 from babygpt.model import LanguageModel
 from babygpt.training import TrainConfig
-from babygpt.versions import Version, get_version, select
+from babygpt.versions import Version, find_version, select
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,10 +56,8 @@ ABOVE = [
 class ExpectConfig:
     """Compare the validation loss of a run with recorded trainings of the same version and recipe."""
 
-    folder: Annotated[
-        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="PATH", help_behavior_hint="(required)")
-    ] = None
-    """A run folder: runs/v6, say."""
+    folder: tyro.conf.Positional[Path]
+    """A run folder, for example runs/v6."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,7 @@ class Point:
 
 def main(argv: list[str] | None = None) -> None:
     """Compare as the command line says, and exit: 0 inside the band, 1 outside, 2 for bad input."""
-    argv = sys.argv[1:] if argv is None else argv
-    sys.exit(exit_status(lambda: expect(read_flags(ExpectConfig, argv, "python -m babygpt.expect"))))
+    run_command(ExpectConfig, expect, "python -m babygpt.expect", argv)
 
 
 def expect(config: ExpectConfig) -> int:
@@ -89,10 +86,10 @@ def expect(config: ExpectConfig) -> int:
     Raises:
         UserError: there is no such run, or nothing to compare it with.
     """
-    require(config.folder is not None, "which run? Give its folder: python -m babygpt.expect runs/v6, say")
     run = Run(config.folder)
     saved = run.read("last")
-    version = get_version(saved["version"])
+    version = find_version(saved["module"])
+    require(version is not None, f"{run.folder} was trained with {saved['module']}, which has no recorded runs")
     settings = saved["model_config"] | saved["train_config"]
     preset = nearest_preset(version, settings)
     trainings = recorded.trainings(version, preset)

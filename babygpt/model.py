@@ -1,4 +1,4 @@
-"""What all ten versions share: the loss, and drawing one token after the other.
+"""What all ten versions share: the loss, and generating one token after another.
 
 Source: the lecture's chapter "simplest baseline: bigram language model, loss, generation".
 """
@@ -6,15 +6,15 @@ Source: the lecture's chapter "simplest baseline: bigram language model, loss, g
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from babygpt.errors import require
+from babygpt.errors import require, require_within
 
-MOST = {"n_head": 1000, "n_layer": 1000}  # each is a module of its own; of any other size:
-MOST_NUMBERS = 10**7  # memory ends long before
+MAX_SIZE = 10**7  # of any of a model's sizes: memory runs out long before
 
 
 @dataclass(frozen=True)
@@ -28,26 +28,27 @@ class Config:
     """The longest context, in tokens: the largest T of (B, T)."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                require(value >= 1, f"{name} must be at least 1, and it is {value}")
-                most = MOST.get(name, MOST_NUMBERS)
-                require(value <= most, f"{name} must be at most {most:,}, and it is {value}")
+        sizes = [name for name, value in vars(self).items() if type(value) is int]
+        require_within(self, 1, MAX_SIZE, *sizes)
 
 
 class LanguageModel(nn.Module):
-    """Predicts the next token at every position. Each version says how, in `logits`."""
+    """Predicts the next token at every position. Each version defines how, in `logits`."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
 
     def logits(self, idx: Tensor) -> Tensor:
-        """Scores of every possible next token: (B, T) int64 -> (B, T, V)."""
+        """A score for every possible next token: (B, T) int64 -> (B, T, V)."""
         raise NotImplementedError
 
+    def new_cache(self, batch_size: int) -> Any:
+        """A key/value cache for faster generation, or None where a model has none. See `babygpt/kv_cache.py`."""
+        return None
+
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """The logits and, where there are targets, the loss.
+        """The logits and, if there are targets, the loss.
 
         Args:
             idx: (B, T) int64, T at most block_size.
@@ -60,7 +61,7 @@ class LanguageModel(nn.Module):
         logits = self.logits(idx)  # (B, T, V)
         if targets is None:
             return logits, None
-        # cross_entropy wants the classes in dimension 1, so batch and time become one.
+        # cross_entropy expects the classes in dimension 1, so batch and time are merged into one dimension.
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())  # ()
         return logits, loss
 
@@ -73,24 +74,24 @@ class LanguageModel(nn.Module):
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[Tensor]:
-        """Continue idx, (B, T) int64 of any length >= 1, and yield each new token, (B, 1), once drawn.
+        """Continue idx, (B, T) int64 of any length >= 1, and yield each new token, (B, 1), as it is drawn.
 
         Args:
-            temperature: divides the logits; below 1 is bolder, 0 always takes the likeliest token.
+            temperature: divides the logits; below 1 favors the likely tokens, 0 always takes the likeliest.
             top_k: draw from the k likeliest tokens only.
             generator: the source of randomness, on the model's device; the global one if None.
         """
         for _ in range(max_new_tokens):
-            idx_cond = idx[:, -self.config.block_size :]  # there are no positions beyond block_size
+            idx_cond = idx[:, -self.config.block_size :]  # there are no positions past block_size
             with evaluating(self):
                 logits, _ = self(idx_cond)
             idx_next = sample(logits[:, -1, :], temperature, top_k, generator)  # (B, 1)
             idx = torch.cat((idx, idx_next), dim=1)
             yield idx_next
 
-    def generate(self, idx: Tensor, max_new_tokens: int, **how: object) -> Tensor:
-        """idx and its continuation: (B, T) -> (B, T + max_new_tokens). `how` is as in `stream`."""
-        return torch.cat((idx, *self.stream(idx, max_new_tokens, **how)), dim=1)
+    def generate(self, idx: Tensor, max_new_tokens: int, **options: object) -> Tensor:
+        """idx and its continuation: (B, T) -> (B, T + max_new_tokens). The options are those of `stream`."""
+        return torch.cat((idx, *self.stream(idx, max_new_tokens, **options)), dim=1)
 
 
 def sample(
@@ -118,7 +119,7 @@ def sample(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model into eval mode (dropout off), and each of its parts back into the mode it was in."""
+    """Put the model into eval mode (dropout off), and afterwards each of its parts back into the mode it was in."""
     training = [module for module in model.modules() if module.training]
     if training:
         model.eval()

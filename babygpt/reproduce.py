@@ -4,14 +4,13 @@
 GPU: `python -m babygpt.v10 --preset lecture`.
 """
 
-import sys
 from dataclasses import dataclass
 
 import torch
 
 from babygpt.data import Corpus
-from babygpt.errors import exit_status, require
-from babygpt.flags import read_flags
+from babygpt.errors import require
+from babygpt.harness.terminal import run_command
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import VERSIONS, Version, select
 
@@ -67,8 +66,7 @@ def reproduce(config: ReproduceConfig) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """Reproduce as the command line says, and exit: 0, 1 for a loss outside its band, 2 for bad input."""
-    argv = sys.argv[1:] if argv is None else argv
-    sys.exit(exit_status(lambda: reproduce(read_flags(ReproduceConfig, argv, "python -m babygpt.reproduce"))))
+    run_command(ReproduceConfig, reproduce, "python -m babygpt.reproduce", argv)
 
 
 if __name__ == "__main__":

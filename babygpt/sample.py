@@ -1,8 +1,6 @@
 """Text from a trained model: `python -m babygpt.sample runs/v10 --prompt "ROMEO:"`."""
 
-import math
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,81 +10,88 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from babygpt import kv_cache, v10
+from babygpt import kv_cache
 from babygpt.device import pick_device
-from babygpt.errors import UserError, exit_status, require
-from babygpt.flags import read_flags
-from babygpt.harness.runs import Run, write_atomically
+from babygpt.errors import UserError, require, require_within
+from babygpt.harness.files import write_atomically
+from babygpt.harness.runs import Run
+from babygpt.harness.terminal import run_command
 from babygpt.model import LanguageModel
+from babygpt.tokenizer import Tokenizer
 
-LEAST_TEMPERATURE = 1e-6
+MAX_TOKENS = 10**9
+MIN_TEMPERATURE = 1e-6  # divided by less, the logits of a confident model would overflow float32
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """Draw text from the model in a run folder, one character after the other."""
+    """Generate text from the model in a run folder, one token after another."""
 
-    folder: Annotated[
-        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="PATH", help_behavior_hint="(required)")
-    ] = None
-    """A run folder: runs/v10, say."""
+    folder: tyro.conf.Positional[Path]
+    """A run folder, for example runs/v10."""
 
     prompt: str = ""
-    """The text to continue; without one the model starts from its first character (a newline)."""
+    """The text to continue; without one the model starts from its first token (a newline)."""
 
     max_new_tokens: int = 500
-    """Characters to draw."""
+    """Number of tokens to generate."""
 
     num_samples: int = 1
-    """Texts to draw, all at once; each goes its own way from the prompt."""
+    """Number of texts, generated at the same time, each with its own continuation of the prompt."""
 
     temperature: float = 1.0
-    """Below 1 the likely characters become likelier, above 1 less so; 0 always takes the likeliest."""
+    """Below 1 the likely tokens become likelier, above 1 less likely; 0 always takes the likeliest."""
 
     top_k: int = 0
-    """Draw from the k likeliest characters only; 0 is all of them."""
+    """Draw from the k likeliest tokens only; 0 means all of them."""
 
     seed: int = 1337
-    """The same seed draws the same text."""
+    """The same seed gives the same text."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: the screen)")] = None
-    """File to write the text to, the prompt first."""
+    """File to write the text to, starting with the prompt."""
 
     window: Literal["exact", "fast"] = "exact"
-    """When the text outgrows the model's context: exact reads the whole context anew for each character, fast
-    only its newer half, and seldom, so that the text is another one from there on."""
+    """What to do when the text outgrows the model's context: exact reads the whole context again for every token;
+    fast rereads only its newer half, and rarely, which gives a different text from that point on."""
 
     checkpoint: Literal["best", "last"] = "best"
-    """The model with the lowest validation loss, or the last one."""
+    """The model with the lowest validation loss, or the latest one."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute; auto is cuda where there is one, else cpu."""
+    """Where to compute; auto means cuda if there is one, otherwise cpu."""
+
+    def __post_init__(self) -> None:
+        require_within(self, 0, MAX_TOKENS, "max_new_tokens", "top_k")
+        require_within(self, 1, 10_000, "num_samples")
+        require_within(self, 0, 2**63 - 1, "seed")
+        if self.temperature:
+            require_within(self, MIN_TEMPERATURE, 1e6, "temperature")
+        require(self.out is None or self.out.name != "", f"--out must be a file name, and it is {str(self.out)!r}")
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Sample as the command line says, and exit: 0, 2 for bad input, 130 after Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
-    sys.exit(exit_status(lambda: write_sample(read_flags(SampleConfig, argv, "python -m babygpt.sample"))))
+    run_command(SampleConfig, write_sample, "python -m babygpt.sample", argv)
 
 
 def write_sample(config: SampleConfig) -> None:
     """Stream the text to the screen, or write it to a file.
 
     Raises:
-        UserError: no such run, a prompt outside the vocabulary, an impossible number, no such device.
+        UserError: there is no such run or device, or the prompt has a character outside the vocabulary.
     """
-    check(config)
     device = pick_device(config.device)
     model, tokenizer = Run(config.folder).load_model(config.checkpoint, device)
-    start = torch.tensor([tokenizer.encode(config.prompt) or [0]], device=device)
-    tokens = draw(model, start.repeat(config.num_samples, 1), config)
+    start = first_tokens(tokenizer, config.prompt).to(device)
+    tokens = stream(model, start.repeat(config.num_samples, 1), config)
     if config.out is None and config.num_samples == 1:
         print(config.prompt, end="", flush=True)
         for token in tokens:
             print(tokenizer.decode(token[0].tolist()), end="", flush=True)
         print()
         return
-    bar = tqdm(tokens, total=config.max_new_tokens, unit="char", disable=None, leave=False)
+    bar = tqdm(tokens, total=config.max_new_tokens, unit="token", disable=None, leave=False)
     rows = list(zip(*(token[:, 0].tolist() for token in bar), strict=True)) or [()] * config.num_samples
     texts = [config.prompt + tokenizer.decode(row) for row in rows]
     if len(texts) > 1:
@@ -102,38 +107,42 @@ def write_sample(config: SampleConfig) -> None:
     print(f"Wrote {len(text):,} characters to {config.out}")
 
 
-def check(config: SampleConfig) -> None:
-    """Raise UserError for an impossible number, before anything is read or printed."""
-    require(config.folder is not None, "which run? Give its folder: python -m babygpt.sample runs/v10, say")
-    for name, least, most in (("max_new_tokens", 0, 10**9), ("num_samples", 1, 10_000), ("top_k", 0, math.inf)):
-        value = getattr(config, name)
-        require(value >= least, f"{name} must be {'at least 1' if least else '0 or more'}, and it is {value}")
-        require(value <= most, f"{name} must be at most {most:,}, and it is {value}")
-    require(0 <= config.seed < 2**63, f"seed must be from 0 to 2**63 - 1, and it is {config.seed}")
-    require(
-        0 <= config.temperature < math.inf,
-        f"temperature must be 0 or more{', and finite' if config.temperature > 0 else ''}, "
-        f"and it is {config.temperature}",
-    )
-    # Divided by less, the logits of a sharp model leave the range of float32.
-    require(
-        config.temperature == 0 or config.temperature >= LEAST_TEMPERATURE,
-        f"temperature must be 0 or at least {LEAST_TEMPERATURE}, and it is {config.temperature}",
-    )
-
-
-def draw(model: LanguageModel, idx: Tensor, config: SampleConfig) -> Iterator[Tensor]:
-    """The tokens that continue idx, (B, T): one column, (B, 1), after the other.
+def stream(model: LanguageModel, idx: Tensor, config: SampleConfig) -> Iterator[Tensor]:
+    """The tokens that continue idx, (B, T), one (B, 1) column after another, with the model's cache if it has one.
 
     Raises:
-        UserError: a version without a cache is to use the window `fast`.
+        UserError: the window `fast` is asked of a model without a cache.
     """
     generator = torch.Generator(idx.device).manual_seed(config.seed)
-    how = config.max_new_tokens, config.temperature, config.top_k or None, generator
-    if isinstance(model, v10.Model):
-        return kv_cache.stream(model, idx, *how, window=config.window)
-    require(config.window == "exact", "only version 10 has the window fast: sample from this run without --window")
-    return model.stream(idx, *how)
+    options = config.max_new_tokens, config.temperature, config.top_k or None, generator
+    if model.new_cache(batch_size=1) is not None:
+        return kv_cache.stream(model, idx, *options, window=config.window)
+    require(config.window == "exact", "this model has no cache, so it has no window fast: sample without --window")
+    return model.stream(idx, *options)
+
+
+def continue_text(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str = "", length: int = 500, seed: int = 1337
+) -> str:
+    """`length` tokens that continue a prompt (without one, the first token of the vocabulary), as text."""
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    idx = first_tokens(tokenizer, prompt).to(device)
+    return tokenizer.decode(model.generate(idx, length, generator=generator)[0, idx.shape[1] :].tolist())
+
+
+def first_tokens(tokenizer: Tokenizer, prompt: str) -> Tensor:
+    """The tokens of a prompt, or the first one of the vocabulary if it is empty: (1, T) int64."""
+    return torch.tensor([tokenizer.encode(prompt) or [0]])
+
+
+def example_prompt(tokenizer: Tokenizer) -> str:
+    """`ROMEO:`, or the last token of the vocabulary where that cannot be encoded."""
+    try:
+        tokenizer.encode("ROMEO:")
+        return "ROMEO:"
+    except UserError:
+        return tokenizer.decode([tokenizer.vocab_size - 1])
 
 
 if __name__ == "__main__":

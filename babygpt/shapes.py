@@ -1,12 +1,12 @@
 """Shape comments that are executed: each `name = ...  # (B, T, C)` is checked while the code runs.
 
-A shape comment is a comment that starts with a shape, or has one behind an arrow:
-`# (B, T, hs)`, `# (B, T, hs) @ (B, hs, T) -> (B, T, T)`. It stands on the last line of an
+A shape comment is a comment that starts with a shape, or has one after an arrow:
+`# (B, T, hs)`, `# (B, T, hs) @ (B, hs, T) -> (B, T, T)`. It belongs on the last line of an
 assignment to names, or of a `return`. Its letters are the sizes of the run (B, T, C, V, hs,
-n_head) or integers of the function it stands in; `4 * C` and `t + 1` work too.
+n_head) or integers in the function around it; `4 * C` and `t + 1` work too.
 
-`python -m babygpt.v6 --shapes` prints what the tracer saw; the tests run every version
-under it and fail at a comment that is false, or that is never reached.
+`python -m babygpt.v6 --shapes` prints what the tracer saw. The tests run every version
+under it and fail if a comment is false or is never reached.
 """
 
 import ast
@@ -53,13 +53,13 @@ class Seen:
     comment: ShapeComment
     function: str
     shape: tuple[int, ...] | None
-    """None where the value is no tensor."""
+    """None if the value is not a tensor."""
     expected: tuple[int, ...] | str
-    """The sizes that the comment names, or why they could not be computed."""
+    """The sizes that the comment states, or why they could not be computed."""
 
     @property
     def true(self) -> bool:
-        """Whether the comment says what is there."""
+        """Whether the comment is true."""
         return self.shape == self.expected
 
 
@@ -67,7 +67,7 @@ def find_comments(path: Path) -> list[ShapeComment]:
     """All shape comments of a source file.
 
     Raises:
-        ValueError: a shape comment stands where there is nothing that it could describe.
+        ValueError: there is nothing on the line that a shape comment could describe.
     """
     source = path.read_text(encoding="utf-8")
     statements = {}
@@ -86,7 +86,7 @@ def find_comments(path: Path) -> list[ShapeComment]:
             continue
         line = token.start[0]
         if line not in statements:
-            raise ValueError(f"{path.name}:{line}: no assignment or return to which {token.string!r} belongs")
+            raise ValueError(f"{path.name}:{line}: no assignment or return that {token.string!r} could describe")
         node, names = statements[line]
         code = " ".join(ast.get_source_segment(source, node).split())
         comments.append(ShapeComment(path, node.lineno, line, names, code, match[1].strip(" ,")))
@@ -94,7 +94,7 @@ def find_comments(path: Path) -> list[ShapeComment]:
 
 
 class ShapeTracer:
-    """A context in which every shape comment that is reached is compared with the real shape."""
+    """A context that compares every shape comment it reaches with the real shape."""
 
     def __init__(self, paths: list[Path], sizes: dict[str, int]) -> None:
         self.sizes = sizes
@@ -115,7 +115,7 @@ class ShapeTracer:
         sys.settrace(self._before)
 
     def _enter_function(self, frame: FrameType, event: str, arg: Any) -> Any:
-        # The frame of a comprehension shares lines with the statement around it, which is meant.
+        # The frame of a comprehension shares its lines with the statement around it, which is the one we mean.
         ours = frame.f_code.co_filename in self._comments and not frame.f_code.co_name.startswith("<")
         return self._trace if ours else None
 
@@ -161,7 +161,7 @@ def print_shapes(version: Version, config: Config, B: int = 4, T: int | None = N
     sizes = sizes_of(config, B, T or config.block_size)
     model = version.module().Model(config)
     idx = torch.randint(config.vocab_size, (B, sizes["T"]))
-    with ShapeTracer(sorted(PACKAGE.glob("*.py")), sizes) as tracer, torch.no_grad():
+    with ShapeTracer(sorted(PACKAGE.rglob("*.py")), sizes) as tracer, torch.no_grad():
         model(idx, targets=idx)
     letters = set(re.findall(r"\w+", " ".join(seen.comment.shape for seen in tracer.seen)))
     named = ", ".join(f"{letter} = {n}" for letter, n in sizes.items() if letter in letters)

@@ -1,18 +1,41 @@
 """Characters to integers and back.
 
-Source: the lecture's chapter "tokenization, train/val split". One token is one
-character: a small vocabulary and long sequences, the opposite choice to GPT-2's.
+One token is one character: a small vocabulary and long sequences, the opposite of GPT-2's choice.
+
+Source: the lecture's chapter "tokenization, train/val split".
 """
 
 import sys
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from babygpt.errors import UserError, require
 
-CODE_POINTS = sys.maxunicode + 1  # what Unicode has room for
+CODE_POINTS = sys.maxunicode + 1  # the number of code points in Unicode
+
+
+class Tokenizer(Protocol):
+    """What the package asks of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different tokens: the V of (B, T, V)."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text. Raises UserError if it holds something that has no id."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids. Raises UserError for an id outside 0 ... vocab_size - 1."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `from_state` needs, as builtins: what a checkpoint holds."""
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """The tokenizer whose `state` this is."""
 
 
 def code_points(text: str) -> np.ndarray:
@@ -21,15 +44,15 @@ def code_points(text: str) -> np.ndarray:
 
 
 class CharTokenizer:
-    """One id for each character: ids count from 0, in the order of `chars`.
+    """One id per character: ids count from 0, in the order of `chars`.
 
     Raises:
-        UserError: `chars` is empty or names a character twice.
+        UserError: `chars` is empty or repeats a character.
     """
 
     def __init__(self, chars: str) -> None:
         require(len(chars) > 0, "a vocabulary needs at least one character, and this one is empty")
-        require(len(set(chars)) == len(chars), f"a character stands twice in the vocabulary {chars!r}")
+        require(len(set(chars)) == len(chars), f"a character appears twice in the vocabulary {chars!r}")
         self.chars = chars
         self.stoi = {ch: i for i, ch in enumerate(chars)}
         self.itos = dict(enumerate(chars))
@@ -46,6 +69,15 @@ class CharTokenizer:
         for piece in pieces:
             seen[code_points(piece)] = True
         return cls("".join(map(chr, np.flatnonzero(seen))))
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "CharTokenizer":
+        """The tokenizer whose `state` this is."""
+        return cls(state["chars"])
+
+    def state(self) -> dict[str, Any]:
+        """The vocabulary."""
+        return {"chars": self.chars}
 
     @property
     def vocab_size(self) -> int:
@@ -64,7 +96,7 @@ class CharTokenizer:
             raise UserError(self._unknown(error.args[0])) from None
 
     def encode_array(self, text: str) -> np.ndarray:
-        """As `encode`, for a whole corpus: an array of 1, 2 or 4 bytes a character.
+        """As `encode`, for a whole corpus: an array with 1, 2 or 4 bytes per character.
 
         Raises:
             UserError: a character is not in the vocabulary.
@@ -76,7 +108,7 @@ class CharTokenizer:
         return ids.astype(self.dtype)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that `ids` stand for.
+        """The text of some ids.
 
         Raises:
             UserError: an id is not in 0 ... vocab_size - 1.
@@ -85,14 +117,14 @@ class CharTokenizer:
             return "".join([self.itos[int(i)] for i in ids])
         except KeyError as error:
             raise UserError(
-                f"the id {error.args[0]} stands for no character: "
+                f"there is no character with the id {error.args[0]}: "
                 f"this vocabulary has the ids 0 to {self.vocab_size - 1}"
             ) from None
 
     @property
     def dtype(self) -> type[np.integer]:
-        """The smallest integers that hold every id: 1, 2 or 4 bytes."""
-        # Signed above 256: PyTorch can index with int16 but hardly with uint16.
+        """The smallest integer type that holds every id: 1, 2 or 4 bytes."""
+        # Signed above 256, because PyTorch indexes with int16 and barely supports uint16.
         if self.vocab_size <= 2**8:
             return np.uint8
         return np.int16 if self.vocab_size <= 2**15 else np.int32
@@ -105,4 +137,4 @@ class CharTokenizer:
 
     def _unknown(self, ch: str) -> str:
         shown = self.chars if self.vocab_size <= 200 else self.chars[:200] + "..."
-        return f"the character {ch!r} is not in the vocabulary; allowed are the {self.vocab_size} of {shown!r}"
+        return f"the character {ch!r} is not in the vocabulary; it has these {self.vocab_size}: {shown!r}"

@@ -5,8 +5,9 @@ Source: the lecture's chapters "training the bigram model" and "port our code to
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -14,15 +15,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from babygpt.data import Corpus
-from babygpt.device import pick_device, pick_dtype
-from babygpt.errors import UserError, require
+from babygpt.device import pick_device, pick_dtype, require_memory
+from babygpt.errors import UserError, require, require_within
 from babygpt.model import LanguageModel, evaluating
 from babygpt.muon import Muon
+from babygpt.versions import select
 
-CHECK_INTERVAL = 100  # steps between two looks at the loss of a training on a GPU
-MOST = 10**9  # of what is counted in training: steps, batches, chunks
+CHECK_INTERVAL = 100  # steps between two checks of the loss on a GPU
+MAX_COUNT = 10**9  # of anything that training counts: steps, batches, chunks
+PACE_STEPS = 20  # steps to measure before estimating how long training will take
 
-EVAL_TOKENS = 16_384  # evaluation has no gradients to store, so it takes many batches at once
+EVAL_TOKENS = 16_384  # evaluation stores no gradients, so it can process many batches at once
 
 
 @dataclass(frozen=True)
@@ -30,69 +33,60 @@ class TrainConfig:
     """How a model is trained. The defaults are the lecture's for its small models."""
 
     max_iters: int = 5000
-    """Training steps in all."""
+    """Total number of training steps."""
 
     batch_size: int = 32
-    """Chunks of text in a step: the B of (B, T)."""
+    """Chunks of text per step: the B of (B, T)."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """How gradients become steps: AdamW for all weights, or Muon for the matrices of proj and ffwd."""
+    """How gradients become steps: AdamW for all weights, or Muon for the matrices in proj and ffwd."""
 
     learning_rate: float = 1e-3
-    """Size of a step; with a schedule, its peak."""
+    """Step size; with a schedule, its peak."""
 
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate goes on after the warm-up: it stays, or falls to 0 at max_iters."""
+    """What the learning rate does after the warm-up: stay the same, or fall to 0 at max_iters."""
 
     warmup_iters: int = 0
-    """Steps in which the learning rate rises in a straight line from 0."""
+    """Steps over which the learning rate rises linearly from 0."""
 
     weight_decay: float = 0.01
-    """The optimizer's pull of the weights towards 0."""
+    """How strongly the optimizer pulls the weights toward 0."""
 
     beta2: float = 0.999
-    """AdamW's memory of squared gradients: about 1 / (1 - beta2) steps."""
+    """AdamW averages squared gradients over about the last 1 / (1 - beta2) steps."""
 
     grad_clip: float = 0.0
-    """Longest gradient (norm over all parameters) that is not shortened; 0 is no limit."""
+    """Gradients with a larger norm (over all parameters) are scaled down to it; 0 means no limit."""
 
     eval_interval: int = 500
-    """Steps between two evaluations; each also saves a checkpoint."""
+    """Steps between evaluations; each one also saves a checkpoint."""
 
     eval_iters: int = 200
-    """Batches, from each split, over which an evaluation averages."""
+    """Batches per split that an evaluation averages over."""
 
     seed: int = 1337
     """Seed of the weights, the batches, dropout and the sample."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute; auto is cuda where there is one, else cpu."""
+    """Where to compute; auto means cuda if there is one, otherwise cpu."""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Precision of the matrix products; auto is bfloat16 on a GPU or CPU that has it in hardware, else float32."""
+    """Precision of matrix products; auto means bfloat16 on a GPU or CPU with hardware support, otherwise float32."""
 
     compile: bool = False
-    """Let torch.compile make faster code of the model first: half a minute on a CPU, and it needs a compiler."""
+    """Compile the model with torch.compile first: takes half a minute on a CPU and needs a C++ compiler."""
 
     def __post_init__(self) -> None:
-        for name in ("max_iters", "batch_size", "eval_interval", "eval_iters"):
-            value = getattr(self, name)
-            require(value >= 1, f"{name} must be at least 1, and it is {value}")
-            require(value <= MOST, f"{name} must be at most {MOST:,}, and it is {value}")
-        for name in ("warmup_iters", "weight_decay", "grad_clip", "seed"):
-            value = getattr(self, name)
-            require(0 <= value < math.inf, f"{name} must be 0 or more, and it is {value}")
-        require(self.warmup_iters <= MOST, f"warmup_iters must be at most {MOST:,}, and it is {self.warmup_iters}")
-        require(self.seed < 2**63, f"seed must be below 2**63, and it is {self.seed}")
-        require(
-            0 < self.learning_rate < math.inf,
-            f"learning_rate must be a number above 0, and it is {self.learning_rate}",
-        )
-        require(0 <= self.beta2 < 1, f"beta2 must be 0 or more and below 1, and it is {self.beta2}")
+        require_within(self, 1, MAX_COUNT, "max_iters", "batch_size", "eval_interval", "eval_iters")
+        require_within(self, 0, MAX_COUNT, "warmup_iters", "weight_decay", "grad_clip")
+        require_within(self, 0, 2**63 - 1, "seed")
+        require(0 < self.learning_rate < math.inf, f"learning_rate must be above 0, and it is {self.learning_rate}")
+        require(0 <= self.beta2 < 1, f"beta2 must be at least 0 and below 1, and it is {self.beta2}")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """The learning rate of step `step` (0, 1, ...): warm-up, then the schedule."""
+    """The learning rate of step `step` (0, 1, ...): the warm-up, then the schedule."""
     if step < config.warmup_iters:
         return config.learning_rate * (step + 1) / config.warmup_iters
     done = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
@@ -104,10 +98,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 def estimate_loss(
     model: LanguageModel, corpus: Corpus, batch_size: int = 32, eval_iters: int = 200, seed: int = 0
 ) -> dict[str, float]:
-    """The mean loss over `eval_iters` random batches of each split, in nats a token.
+    """The mean loss over `eval_iters` random batches of each split, in nats per token.
 
-    The batches depend on `seed` alone: two evaluations see the same text, and an
-    evaluation does not move the batches of training.
+    The batches depend on `seed` alone, so two evaluations see the same text, and evaluating
+    does not change which batches training draws.
     """
     block_size = model.config.block_size
     rows = max(1, EVAL_TOKENS // block_size)
@@ -124,12 +118,10 @@ def estimate_loss(
 
 
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW over all parameters; or Muon over the matrices of `proj` and `ffwd`, and AdamW over the rest.
+    """AdamW for all parameters; or Muon for the matrices in `proj` and `ffwd`, and AdamW for the rest.
 
-    Muon costs about the same for a small matrix as for a large one, so the many small ones of the heads
-    are left to AdamW.
-
-    `fused` computes AdamW's update in fewer passes over memory.
+    Muon costs about as much for a small matrix as for a large one, so the many small ones in the heads
+    are left to AdamW. `fused` computes AdamW's update in fewer passes over memory.
 
     Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (AdamW); `babygpt/muon.py`.
 
@@ -149,16 +141,16 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     )
     if config.optimizer == "adamw":
         return [adamw]
-    require(len(matrices) > 0, "the optimizer muon needs a feed-forward layer, from version 7 on: use adamw")
+    require(len(matrices) > 0, "the optimizer muon needs a feed-forward layer, which versions 7 to 10 have: use adamw")
     dtype = pick_dtype(config.dtype, matrices[0].device)
     return [Muon(matrices, config.learning_rate, config.weight_decay, dtype), adamw]
 
 
 class Trainer:
-    """A model in training: the loop, and all that is needed to go on with it later.
+    """A model in training: the loop, and everything needed to resume it later.
 
-    `history` holds one dictionary an evaluation: step, train and val (losses in nats a
-    token), lr, and seconds (since training began, pauses left out).
+    `history` holds one dictionary per evaluation: step, train and val (losses in nats per
+    token), lr, and seconds (of training so far, without the time that a run was stopped).
     """
 
     def __init__(self, model: LanguageModel, corpus: Corpus, config: TrainConfig) -> None:
@@ -175,23 +167,29 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
-        self.stop = False  # set it, from a signal handler say, to end after the current step
+        self.stop = False  # a signal handler sets it, for example, to end training after the current step
 
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
         return learning_rate(self.step, self.config)
 
-    def train(self, on_eval: Callable[["Trainer"], None] = lambda trainer: None, progress: bool = True) -> None:
+    def train(
+        self,
+        on_eval: Callable[["Trainer"], None] = lambda trainer: None,
+        on_pace: Callable[[float], None] = lambda seconds: None,
+        progress: bool = True,
+    ) -> None:
         """Train up to step max_iters, evaluating along the way and at the end.
 
         Args:
             on_eval: called after each evaluation.
-            progress: show a bar, if there is a terminal to show it on.
+            on_pace: called once, after PACE_STEPS steps, with an estimate of the seconds that are left.
+            progress: show a progress bar, if there is a terminal to show it on.
 
         Raises:
-            UserError: the loss is no longer a number. The CPU notices in that step; a GPU, which would have to
-                wait for all its work in hand, within CHECK_INTERVAL steps.
+            UserError: the loss is no longer a number. On a CPU this is noticed in the same step; on a GPU, where
+                every check means waiting for the work in progress, within CHECK_INTERVAL steps.
         """
         config = self.config
         bar = tqdm(
@@ -204,30 +202,36 @@ class Trainer:
         )
         self.model.train()
         start = time.perf_counter() - self.seconds
+        evaluating, first = 0.0, self.step
         with bar:
             while True:
                 due = self.step % config.eval_interval == 0 or self.step == config.max_iters
                 if due and not (self.history and self.history[-1]["step"] == self.step):
+                    before = time.perf_counter()
                     losses = self.evaluate()
+                    evaluating = time.perf_counter() - before
                     self.seconds = time.perf_counter() - start
                     self.history.append({"step": self.step, **losses, "lr": self.lr, "seconds": round(self.seconds, 3)})
                     on_eval(self)
                 if self.step >= config.max_iters or self.stop:
                     break
+                if self.step == first + 1:  # the first step is slow
+                    pace_start = time.perf_counter()
+                if self.step == first + 1 + PACE_STEPS:
+                    pace = (time.perf_counter() - pace_start) / PACE_STEPS
+                    steps = config.max_iters - self.step
+                    on_pace(steps * pace + steps / config.eval_interval * evaluating)
                 self.update()
                 bar.update()
         self.seconds = time.perf_counter() - start
 
     def update(self) -> Tensor:
-        """One training step: draw a batch, compute the loss and its gradients, move the weights."""
+        """One training step: draw a batch, compute the loss and its gradients, update the weights."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr
-        xb, yb = self.corpus.get_batch(
-            "train", self.config.batch_size, self.model.config.block_size, self.batches
-        )  # (B, T)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            _, loss = self.compiled(xb, yb)
+            loss = self.batch_loss()
         if self.device.type == "cpu" or self.step % CHECK_INTERVAL == 0:
             self.check_loss(loss.item())
         self.model.zero_grad(set_to_none=True)
@@ -239,8 +243,16 @@ class Trainer:
         self.step += 1
         return loss.detach()
 
+    def batch_loss(self) -> Tensor:
+        """Draw the next batch and return its loss, a scalar. A subclass may train on something else."""
+        xb, yb = self.corpus.get_batch(
+            "train", self.config.batch_size, self.model.config.block_size, self.batches
+        )  # (B, T)
+        _, loss = self.compiled(xb, yb)
+        return loss
+
     def evaluate(self) -> dict[str, float]:
-        """The estimated loss on both splits, `train` and `val`, in nats a token.
+        """The estimated loss on both splits, `train` and `val`, in nats per token.
 
         Raises:
             UserError: it is not a number.
@@ -258,18 +270,20 @@ class Trainer:
             raise UserError(self.diverged(f"the loss is {loss}"))
 
     def check_weights(self) -> None:
-        """Raise UserError unless all weights, and all that the optimizers remember, are numbers."""
+        """Raise UserError unless all weights, and everything that the optimizers store, are numbers."""
         moments = [t for o in self.optimizers for s in o.state.values() for t in s.values() if isinstance(t, Tensor)]
         numbers = all(t.isfinite().all() for t in (*self.model.parameters(), *moments))
-        require(numbers, self.diverged("a weight is no longer a number"))
+        require(numbers, self.diverged("a weight is not a number any more"))
 
     def diverged(self, what: str) -> str:
-        """What to tell the user then."""
-        place = f"at step {self.step} (learning rate {self.lr:g})"
-        return f"{what} {place}: training diverged; try a smaller --learning-rate, or --grad-clip 1"
+        """The error message for a loss or a weight that is not a number."""
+        return (
+            f"{what} at step {self.step} (learning rate {self.lr:g}): training diverged; try a smaller "
+            f"--learning-rate, or --grad-clip 1"
+        )
 
     def state(self) -> dict[str, Any]:
-        """All that changes in training, as tensors and builtins."""
+        """Everything that training changes, as tensors and builtins."""
         state = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -283,7 +297,7 @@ class Trainer:
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken: what follows is as if training had never stopped."""
+        """Go back to where `state` was taken; training continues as if it had never stopped."""
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -294,3 +308,22 @@ class Trainer:
         torch.set_rng_state(state["rng"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["rng"]:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
+
+
+def new_trainer(module: ModuleType, corpus: Corpus, settings: Mapping[str, Any]) -> Trainer:
+    """A trainer for a new model, both built from the settings of a recipe or a command line.
+
+    Args:
+        module: where `Model` and `Config` are, for example `babygpt.v6`.
+        settings: fields of `Config` and `TrainConfig`; others are ignored. The corpus decides `vocab_size`.
+
+    Raises:
+        UserError: the text is too short for the block size, or there is not enough memory.
+    """
+    config = select(TrainConfig, settings)
+    sizes = select(module.Config, {**settings, "vocab_size": corpus.tokenizer.vocab_size})
+    corpus.check(sizes.block_size)
+    tokens = config.batch_size * sizes.block_size
+    require_memory(lambda: module.Model(sizes), tokens, config.eval_iters * tokens, pick_device(config.device))
+    torch.manual_seed(config.seed)
+    return Trainer(module.Model(sizes), corpus, config)

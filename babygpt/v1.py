@@ -1,7 +1,7 @@
 """Version 1: the bigram model.
 
-The beginning. The next character is guessed from the last one alone: row i of a
-table holds the scores of every character that may follow character i. Loss and
+The beginning. The next character is predicted from the current one alone: row i of a
+table holds a score for every character that may follow character i. The loss and
 generation are in `babygpt/model.py`; no later version changes them.
 
 Source: the lecture's chapter "simplest baseline: bigram language model, loss, generation".
@@ -20,7 +20,7 @@ class Model(LanguageModel):
         self.token_embedding_table = nn.Embedding(config.vocab_size, config.vocab_size)
 
     def logits(self, idx: Tensor) -> Tensor:
-        """(B, T) -> (B, T, V): each token looks up its row, and sees no other token."""
+        """(B, T) -> (B, T, V): each token looks up its own row and sees no other token."""
         return self.token_embedding_table(idx)  # (B, T, V)
 
 

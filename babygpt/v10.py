@@ -1,14 +1,14 @@
-"""Version 10: dropout, and the sizes of the lecture's last model.
+"""Version 10: dropout, and the sizes of the lecture's final model.
 
 New since version 9:
 - dropout in three places (marked "new"): on the attention weights, after the projection of
   the heads, and at the end of the feed-forward layer;
-- n_layer, n_head and dropout are settings, and the sizes grow: 10.8 million parameters;
-- weights start from N(0, 0.02), biases from zero, so that the first guesses are nearly even;
-- `FusedMultiHeadAttention` computes all heads at once, from the same parameters.
+- the default sizes grow to 10.8 million parameters;
+- weights start from N(0, 0.02) and biases from zero, so the first predictions are nearly uniform;
+- `FusedMultiHeadAttention` computes all heads at once, with the same parameters.
 
-The file holds the whole body of a GPT; its embeddings and `lm_head` are version 2's, its
-loss and generation those of `babygpt/model.py`.
+This file contains the whole body of a GPT. Its embeddings and `lm_head` are version 2's; its
+loss and generation are in `babygpt/model.py`.
 
 Source: the lecture's chapters "scaling up the model" and "dropout"; Srivastava et al.,
 "Dropout".
@@ -21,13 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from babygpt import v2, v8
-from babygpt.errors import require
+from babygpt import fused, v2, v8
+from babygpt.errors import require, require_within
+from babygpt.kv_cache import KVCache
 
 
 @dataclass(frozen=True)
 class Config(v8.Config):
-    """Version 8's sizes at the lecture's full scale, dropout, and how the heads are computed."""
+    """Version 8's sizes at the lecture's full scale, dropout, and how to compute the heads."""
 
     block_size: int = 256
     n_embd: int = 384
@@ -35,18 +36,18 @@ class Config(v8.Config):
     n_layer: int = 6
 
     dropout: float = 0.2
-    """Share of numbers set to zero in training, in each of the three places."""
+    """Probability that a number is set to zero during training, in each of the three places."""
 
     init_std: float = 0.02
-    """Spread of the first weights. Narrow models like more: 0.05 for n_embd 128."""
+    """Standard deviation of the initial weights. A narrow model does better with more: 0.05 for n_embd 128."""
 
     attention: Literal["fused", "loop"] = "fused"
-    """All heads at once, or head by head: slower, and easier to read."""
+    """All heads at once, or one head at a time: slower, but easier to read."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.dropout < 1, f"dropout must be 0 or more and below 1, and it is {self.dropout}")
-        require(0 < self.init_std <= 10, f"init_std must be above 0 and at most 10, and it is {self.init_std}")
+        require(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, and it is {self.dropout}")
+        require_within(self, 1e-6, 10, "init_std")
         require(self.attention in ("fused", "loop"), f"attention must be fused or loop, and it is {self.attention!r}")
 
 
@@ -91,26 +92,11 @@ class MultiHeadAttention(nn.Module):
 
 
 class FusedMultiHeadAttention(MultiHeadAttention):
-    """The same heads with the same parameters, all in one go: (B, T, C) -> (B, T, C)."""
+    """The same heads with the same parameters, computed all at once: (B, T, C) -> (B, T, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        B, T, C = x.shape
-        n_head, dropout = len(self.heads), self.heads[0].dropout
-        # One tall matrix instead of 3 * n_head small ones: all queries, all keys, all values.
-        projections = [getattr(head, name) for name in ("query", "key", "value") for head in self.heads]
-        qkv = F.linear(x, torch.cat([linear.weight for linear in projections]))  # (B, T, 3 * C)
-        q, k, v = qkv.view(B, T, 3, n_head, C // n_head).permute(2, 0, 3, 1, 4)  # (B, n_head, T, hs)
-        if x.device.type == "cpu" and qkv.dtype == torch.bfloat16:
-            # Head.forward, for all heads: here faster than the call below.
-            wei = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (B, n_head, T, T)
-            wei = wei.masked_fill(self.heads[0].tril[:T, :T] == 0, float("-inf"))  # (B, n_head, T, T)
-            out = dropout(F.softmax(wei, dim=-1)) @ v  # (B, n_head, T, hs)
-        else:
-            # The same in one call, which can skip storing wei.
-            dropout_p = dropout.p if self.training else 0.0
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout_p)  # (B, n_head, T, hs)
-        out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
+        out = fused.attend(self.heads, x)  # (B, T, C)
         return self.dropout(self.proj(out))  # (B, T, C)
 
 
@@ -132,7 +118,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Communication, then computation, each normalized before and added after."""
+    """Communication, then computation, each with a layer norm before it and an addition after it."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -150,7 +136,7 @@ class Block(nn.Module):
 
 
 class Model(v2.Model):
-    """The lecture's GPT: embeddings, n_layer blocks, a last norm, lm_head."""
+    """The lecture's GPT: embeddings, n_layer blocks, a final norm, lm_head."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -164,11 +150,15 @@ class Model(v2.Model):
         return self.ln_f(x)  # (B, T, C)
 
     def init_weights(self, module: nn.Module) -> None:
-        """Draw the weights of a linear layer or an embedding anew; biases become zero."""
+        """Initialize a linear layer or an embedding: random weights, zero biases."""
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, mean=0.0, std=self.config.init_std)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+    def new_cache(self, batch_size: int) -> KVCache:
+        """A key/value cache, which makes generation faster."""
+        return KVCache(self, batch_size)
 
 
 if __name__ == "__main__":

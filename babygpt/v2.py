@@ -1,10 +1,10 @@
 """Version 2: averaging the past, with two loops.
 
 New since version 1:
-- a token is a vector of n_embd numbers, and `lm_head` turns a vector into logits;
+- a token is a vector of n_embd numbers, and `lm_head` turns that vector into logits;
 - each position has a vector too, which is added to the token's;
-- every token looks back, as crudely as can be: its vector is replaced by the average
-  of the vectors up to and including its own. Versions 3 to 10 replace only this, `body`.
+- every token looks back, in the crudest way possible: its vector is replaced by the average
+  of the vectors up to and including its own. Versions 3 to 10 replace only this part, `body`.
 
 Source: the lecture's chapters "port our code to a script" to "version 1: averaging past
 context with for loops".
@@ -21,14 +21,14 @@ from babygpt.model import LanguageModel
 
 @dataclass(frozen=True)
 class Config(model.Config):
-    """Version 1's sizes, and the width of a token's vector."""
+    """Version 1's sizes and the width of a token's vector."""
 
     n_embd: int = 32
     """Numbers in a token's vector: the C (channels) of (B, T, C)."""
 
 
 def average(x: Tensor) -> Tensor:
-    """The mean of each token and those before it: (B, T, C) -> (B, T, C)."""
+    """The mean of each token and the tokens before it: (B, T, C) -> (B, T, C)."""
     B, T, C = x.shape
     xbow = torch.zeros((B, T, C), device=x.device)  # (B, T, C)
     for b in range(B):
@@ -39,7 +39,7 @@ def average(x: Tensor) -> Tensor:
 
 
 class Model(LanguageModel):
-    """Embeddings, a body, and a head that reads the logits off it."""
+    """Embeddings, a body, and a head that turns each vector into logits."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

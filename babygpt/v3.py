@@ -1,8 +1,8 @@
 """Version 3: the same average, as one matrix product.
 
-New since version 2: the two loops become `wei @ x`. Row t of `wei` holds the weights
-with which token t takes in each token: 1 / (t + 1) for itself and those before it, 0 for
-those after it. The numbers are version 2's; only the time they take is not.
+New since version 2: the two loops become `wei @ x`. Row t of `wei` says how much of each
+token goes into token t: 1 / (t + 1) of itself and of every token before it, and 0 of the
+tokens after it. The result is the same as in version 2; it just takes far less time.
 
 Source: the lecture's chapter "the trick in self-attention: matrix multiply as weighted
 aggregation".
@@ -16,7 +16,7 @@ from babygpt.v2 import Config as Config
 
 
 def average(x: Tensor) -> Tensor:
-    """The mean of each token and those before it: (B, T, C) -> (B, T, C)."""
+    """The mean of each token and the tokens before it: (B, T, C) -> (B, T, C)."""
     T = x.shape[1]
     wei = torch.tril(torch.ones(T, T, device=x.device))  # (T, T)
     wei = wei / wei.sum(dim=1, keepdim=True)  # (T, T)

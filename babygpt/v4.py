@@ -1,9 +1,9 @@
 """Version 4: the same average, as a softmax over a mask.
 
-New since version 3: the weights are made by softmax from scores. The scores are all zero
-here, and minus infinity where a token would look at a later one; softmax turns that into
-version 3's weights. What is won: scores may be any numbers, so the next version can
-compute them from the tokens.
+New since version 3: a softmax turns scores into the weights. Here the scores are all zero,
+and minus infinity where a token would look at a later one, so the weights come out the
+same as in version 3. The gain: scores may be any numbers, and the next version computes
+them from the tokens.
 
 Source: the lecture's chapter "version 3: adding softmax".
 """
@@ -17,7 +17,7 @@ from babygpt.v2 import Config as Config
 
 
 def average(x: Tensor) -> Tensor:
-    """The mean of each token and those before it: (B, T, C) -> (B, T, C)."""
+    """The mean of each token and the tokens before it: (B, T, C) -> (B, T, C)."""
     T = x.shape[1]
     tril = torch.tril(torch.ones(T, T, device=x.device))  # (T, T)
     wei = torch.zeros((T, T), device=x.device)  # (T, T)

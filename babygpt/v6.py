@@ -1,8 +1,8 @@
 """Version 6: several heads, side by side.
 
 New since version 5: n_head heads of n_embd / n_head numbers each, concatenated. Every head
-reads the whole vector of a token and has its own weights, so that a token can look for
-several things at once. The number of parameters is that of one wide head.
+reads a token's whole vector and has its own weights, so a token can look for several things
+at once. Together they have as many parameters as one wide head.
 
 Source: the lecture's chapter "multi-headed self-attention"; "Attention Is All You Need",
 section 3.2.2.
@@ -14,23 +14,24 @@ import torch
 from torch import Tensor, nn
 
 from babygpt import v2
-from babygpt.errors import require
+from babygpt.errors import require, require_within
 from babygpt.v5 import Head
 
 
 @dataclass(frozen=True)
 class Config(v2.Config):
-    """Version 2's sizes, and the number of heads."""
+    """Version 2's sizes and the number of heads."""
 
     n_head: int = 4
     """Heads of attention; n_embd must be a multiple of it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_within(self, 1, 1000, "n_head")
         require(
             self.n_embd % self.n_head == 0,
-            f"n_embd must be a multiple of n_head, and {self.n_embd} is no multiple of {self.n_head}: "
-            f"each head gets n_embd / n_head numbers",
+            f"n_embd must be a multiple of n_head, because each head gets n_embd / n_head numbers, "
+            f"and {self.n_embd} is not a multiple of {self.n_head}",
         )
 
 

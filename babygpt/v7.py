@@ -1,7 +1,8 @@
 """Version 7: a feed-forward layer after attention.
 
-New since version 6: once a token has gathered what others know, it computes on it, each
-token for itself, with the same weights at every position. One linear layer and a ReLU.
+New since version 6: once a token has gathered information from the others, it computes
+something from it, on its own, with the same weights at every position. The layer is one
+linear layer and a ReLU.
 
 Source: the lecture's chapter "feedforward layers of transformer block".
 """
@@ -14,7 +15,7 @@ from babygpt.v6 import MultiHeadAttention
 
 
 class FeedForward(nn.Module):
-    """A linear layer and a non-linearity, at each position alone: (B, T, C) -> (B, T, C)."""
+    """A linear layer and a nonlinearity, applied to each position on its own: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class FeedForward(nn.Module):
 
 
 class Model(v2.Model):
-    """Version 2's model with communication (the heads), then computation (the layer)."""
+    """Version 2's model with communication (the heads) followed by computation (the layer)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

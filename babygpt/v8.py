@@ -2,10 +2,10 @@
 
 New since version 7, four changes at once, as in the lecture:
 1. attention and feed-forward form a block, and three blocks follow one another;
-2. what a part computes is added to its input, so the gradient has a way back through
-   the whole stack that is nothing but additions: the residual connection;
+2. residual connections: what a part computes is added to its input, so the gradient has a
+   path back through the whole stack that consists of nothing but additions;
 3. `proj` mixes the heads' outputs before they are added;
-4. the feed-forward layer widens to 4 x n_embd and projects back.
+4. the feed-forward layer widens to 4 x n_embd, and a second linear layer projects back.
 
 Source: the lecture's chapter "residual connections"; He et al., "Deep Residual Learning".
 """
@@ -15,18 +15,23 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from babygpt import v2, v6
+from babygpt.errors import require_within
 
 
 @dataclass(frozen=True)
 class Config(v6.Config):
-    """Version 6's sizes, and the number of blocks."""
+    """Version 6's sizes and the number of blocks."""
 
     n_layer: int = 3
-    """Blocks, one after the other."""
+    """Blocks, one after another."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within(self, 1, 1000, "n_layer")
 
 
 class MultiHeadAttention(v6.MultiHeadAttention):
-    """Version 6's heads, and a projection that mixes what they found."""
+    """Version 6's heads and a projection that mixes their outputs."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -39,7 +44,7 @@ class MultiHeadAttention(v6.MultiHeadAttention):
 
 
 class FeedForward(nn.Module):
-    """Widen, ReLU, project back, at each position alone: (B, T, C) -> (B, T, C)."""
+    """Widen, ReLU, project back, at each position on its own: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -55,7 +60,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Communication, then computation, each added to what was there: (B, T, C) -> (B, T, C)."""
+    """Communication, then computation, each added to its own input: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()

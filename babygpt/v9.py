@@ -1,9 +1,9 @@
 """Version 9: layer norm.
 
-New since version 8: attention and feed-forward each read a normalized copy of the stream
-(mean 0, variance 1 over the C numbers of a token, then a learned scale and shift), and a
-last norm stands before `lm_head`. The stream itself is not normalized: this is "pre-norm",
-where the paper had normalized after each addition.
+New since version 8: attention and feed-forward each read a normalized copy of the residual
+stream (mean 0 and variance 1 over the C numbers of a token, then a learned scale and shift),
+and a final norm comes before `lm_head`. The stream itself is not normalized. This is called
+"pre-norm"; the original paper normalized after each addition.
 
 Source: the lecture's chapter "layernorm"; Ba et al., "Layer Normalization".
 """
@@ -15,7 +15,7 @@ from babygpt.v8 import Config as Config
 
 
 class Block(v8.Block):
-    """Version 8's block, with a layer norm before each of its parts."""
+    """Version 8's block with a layer norm before each of its two parts."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -30,7 +30,7 @@ class Block(v8.Block):
 
 
 class Model(v2.Model):
-    """Version 2's model with a stack of normalized blocks and a last norm."""
+    """Version 2's model with a stack of normalized blocks and a final norm."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

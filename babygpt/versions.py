@@ -1,8 +1,9 @@
-"""The ten versions and the recipes they are trained with, in one table.
+"""The ten versions and the recipes that train them, in one table.
 
-A recipe (a preset) is a dictionary of flags: what the command line would call
-`--batch-size 32` stands here as `batch_size=32`. The recipes named `lecture` are those
-behind the lecture's numbers.
+A recipe (a preset) is a dictionary of flags: `--batch-size 32` on the command line is
+`batch_size=32` here. The recipes named `lecture` are the ones behind the lecture's numbers.
+Versions 2 to 4 are steps that the lecture explains but never trains: they use the recipe of
+its single head, version 5.
 """
 
 import importlib
@@ -30,16 +31,16 @@ class Version:
     number: int
     title: str
     adds: str
-    """What is new, in a line."""
+    """What is new, in one line."""
     parameters: int
     """Parameters of the recipe `lecture` with a vocabulary of 65."""
     band: tuple[float, float]
-    """Where the validation loss of the recipe `lecture` must end, in nats a character."""
+    """Where the validation loss of the recipe `lecture` must end, in nats per character."""
     presets: dict[str, Recipe] = field(repr=False)
 
     @property
     def name(self) -> str:
-        """`v6`, say: the module in `babygpt/` and the default run folder."""
+        """For example `v6`: the module in `babygpt/` and the default run folder."""
         return f"v{self.number}"
 
     def module(self) -> ModuleType:
@@ -72,7 +73,7 @@ VERSIONS = [
     Version(
         2,
         "averaging with loops",
-        "vectors, positions, lm_head; each token becomes the average of its past",
+        "vectors, positions, lm_head; each token becomes the average of itself and its past",
         4_481,
         (2.78, 2.88),
         {"lecture": _SMALL},
@@ -80,7 +81,7 @@ VERSIONS = [
     Version(
         3,
         "averaging by matrix multiply",
-        "the same average as one matrix product: faster, equal",
+        "the same average as one matrix product, much faster",
         4_481,
         (2.78, 2.88),
         {"lecture": _SMALL},
@@ -104,7 +105,7 @@ VERSIONS = [
     Version(
         6,
         "multi-head",
-        "four small heads side by side instead of a wide one",
+        "four small heads side by side instead of one wide head",
         7_553,
         (2.24, 2.34),
         {"lecture": _HEADS},
@@ -112,7 +113,7 @@ VERSIONS = [
     Version(
         7,
         "feed-forward",
-        "a layer that computes on what attention gathered",
+        "a layer that processes what attention gathered",
         8_609,
         (2.19, 2.29),
         {"lecture": _HEADS},
@@ -128,7 +129,7 @@ VERSIONS = [
     Version(
         9,
         "layernorm",
-        "layer norm before each part, and a last one",
+        "layer norm before each part, and a final one",
         42_369,
         (2.00, 2.11),
         {"lecture": _BLOCKS},
@@ -136,13 +137,13 @@ VERSIONS = [
     Version(
         10,
         "dropout and scale-up",
-        "dropout, and the sizes of the lecture's last model",
+        "dropout, small initial weights, and the sizes of the lecture's final model",
         10_788_929,
         (1.44, 1.53),
         {
             "lecture": dict(block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2, batch_size=64,
                             learning_rate=3e-4, max_iters=5000, eval_interval=500, eval_iters=200, dtype="auto"),
-            # Small enough for two CPU cores and two minutes, in which dropout would only hold it up.
+            # Small enough for two minutes on two CPU cores; in so short a run dropout only slows learning down.
             "laptop": dict(block_size=64, n_embd=128, n_head=4, n_layer=3, dropout=0.0, init_std=0.05, batch_size=24,
                            optimizer="muon", learning_rate=6e-3, max_iters=1750, eval_interval=250, eval_iters=40,
                            warmup_iters=100, lr_schedule="linear", weight_decay=0.1, beta2=0.99, dtype="auto"),
@@ -161,6 +162,11 @@ def get_version(number: int) -> Version:
     return VERSIONS[number - 1]
 
 
+def find_version(module: str) -> Version | None:
+    """The version whose module this is, for example `babygpt.v6`; None if it belongs to no version."""
+    return next((version for version in VERSIONS if module == f"babygpt.{version.name}"), None)
+
+
 def select(config_class: type[SomeConfig], settings: Mapping[str, Any]) -> SomeConfig:
-    """Build a config from those of the settings that it has a field for."""
+    """Build a config from the settings that it has a field for."""
     return config_class(**{f.name: settings[f.name] for f in fields(config_class) if f.name in settings})

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from babygpt import kv_cache, v10
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device
-from babygpt.errors import exit_status, require
+from babygpt.errors import require
+from babygpt.harness.terminal import exit_status
 from babygpt.training import TrainConfig, Trainer, estimate_loss
 from babygpt.versions import VERSIONS, get_version, select
 from benchmarks.baseline import Baseline

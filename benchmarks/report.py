@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from babygpt.harness.files import with_block
+from babygpt.harness.markdown import with_block
 from benchmarks.measure import Result
 
 SUMMARY = ("unit", "median", "low", "high", "rounds")

@@ -127,7 +127,7 @@ def test_a_chinese_poem_can_be_learned(version):
 
 @every_version()
 def test_a_size_below_one_is_refused(version):
-    with pytest.raises(UserError, match="block_size must be at least 1, and it is 0"):
+    with pytest.raises(UserError, match="block_size must be from 1 to 10000000, and it is 0"):
         version.module().Config(block_size=0)
 
 

@@ -21,7 +21,8 @@ from babygpt.course import lab
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError
 from babygpt.harness import files
-from babygpt.harness.files import has_seal, save_atomically, seal, temporary_of, write_atomically
+from babygpt.harness.checkpoints import has_seal, save_checkpoint, seal
+from babygpt.harness.files import temporary_of, write_atomically
 from babygpt.harness.runs import Run
 from babygpt.training import CHECK_INTERVAL, TrainConfig, Trainer
 from babygpt.versions import get_version, select
@@ -54,7 +55,7 @@ def saved(rhyme):
     """A run of version 1 in the folder `run`."""
     trainer = trainer_of(1, rhyme)
     trainer.train(progress=False)
-    Run("run").save(trainer, get_version(1), Path("rhyme.txt"))
+    Run("run").save(trainer)
     return Run("run")
 
 
@@ -109,7 +110,7 @@ def test_the_harness_notices_a_single_bit_and_a_missing_line(saved):
     content = saved.read()
     weight = content["state"]["model"]["token_embedding_table.weight"]
     weight.view(torch.int32)[3, 3] ^= 1
-    save_atomically(other.checkpoint, content)
+    save_checkpoint(other.checkpoint, content)
     other.metrics.write_bytes(saved.metrics.read_bytes().split(b"\n", 1)[1])
     assert torture.differences(saved, other) == ["checkpoint.pt", "metrics.jsonl"]
 
@@ -121,7 +122,7 @@ def test_the_harness_leaves_out_the_seconds_alone():
     assert not torture.same(one, {"a": [{"seconds": 1.0, "val": torch.ones(2)}]})
 
 
-def test_a_run_killed_before_its_first_checkpoint_is_started_anew_without_resume(run):
+def test_a_run_killed_before_its_first_checkpoint_is_started_again_without_resume(run):
     Path("run").mkdir()
     for name in ("checkpoint.pt.tmp", "best.pt.tmp", "metrics.jsonl", ".lock"):
         (Path("run") / name).write_text("{half a li")
@@ -249,7 +250,7 @@ def test_a_full_or_forbidden_disk_ends_the_run_in_a_sentence_and_keeps_what_was_
         patch.setattr(Path, "replace", fail_the_third_time)
         status, _, err = run(9, f"{QUICK} --out-dir run")
     assert status == 2 and one_sentence(err)
-    assert f"cannot write to run ({words}): what was saved before is still there; mend that, and go on with" in err
+    assert f"cannot write to run ({words}): what was saved before is still there; fix that, then use --resume" in err
     assert Run("run").read()["state"]["step"] in (2, 4)  # best.pt is not written at every evaluation
     assert names("run") == {"checkpoint.pt", "best.pt", "metrics.jsonl"}
     assert run(9, "--resume --out-dir run")[0] == 0
@@ -263,7 +264,7 @@ def test_a_disk_that_is_full_at_once_leaves_no_folder(run, monkeypatch):
     monkeypatch.setattr(Path, "replace", full)
     status, _, err = run(1, f"{QUICK} --out-dir a/b/run")
     assert status == 2 and one_sentence(err)
-    assert f"cannot write to {Path('a/b/run')} (No space left on device): mend that, or choose another --out-dir" in err
+    assert f"cannot write to {Path('a/b/run')} (No space left on device): fix that, or choose another --out-dir" in err
     assert names(".") == set()
 
 
@@ -285,7 +286,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_a_sentence_too(run, monkeypatch,
 
 
 @POSIX
-def test_a_folder_that_vanishes_ends_the_run_in_a_sentence_and_is_not_made_anew(run, monkeypatch):
+def test_a_folder_that_vanishes_ends_the_run_in_a_sentence_and_is_not_created_again(run, monkeypatch):
     update = Trainer.update
 
     def update_and_remove(trainer):
@@ -557,7 +558,7 @@ def test_a_state_that_is_no_number_is_never_saved(saved, rhyme, where):
     with torch.no_grad():
         (p if where == "weights" else trainer.optimizers[0].state[p]["exp_avg"])[0, 0] = math.nan
     with pytest.raises(UserError, match="a weight is no longer a number at step 20 .learning rate 0.01.*try a smaller"):
-        saved.save(trainer, get_version(1), Path("rhyme.txt"))
+        saved.save(trainer)
     assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
 
 
@@ -616,7 +617,7 @@ def test_neither_how_often_one_evaluates_nor_on_how_much_nor_saving_changes_trai
     others = [
         trained(eval_interval=3),
         trained(eval_iters=7),
-        trained(lambda trainer: Run("run").save(trainer, get_version(number), Path("x.txt"))),
+        trained(lambda trainer: Run("run").save(trainer)),
     ]
     for other in others:
         for part in ("model", "optimizers", "rng"):

@@ -292,7 +292,7 @@ recipe |= {{"eval_iters": 20, "device": "cpu"}}
 trainer = Trainer(v9.Model(select(v9.Config, recipe)), Corpus.load(), select(TrainConfig, recipe))
 with tempfile.TemporaryDirectory() as folder:
     def look(trainer):
-        Run(Path(folder) / "run").save(trainer, get_version(9), Path("input.txt"))
+        Run(Path(folder) / "run").save(trainer)
         print(trainer.step, psutil.Process().memory_info().rss / 1e6)
     trainer.train(look, progress=False)
 """

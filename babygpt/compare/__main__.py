@@ -5,7 +5,6 @@ Ctrl-C, or with other versions or more seeds, the same command goes on with what
 """
 
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,10 +32,10 @@ from babygpt.compare.plans import (
 )
 from babygpt.compare.result import Result
 from babygpt.data import SHAKESPEARE, Corpus
-from babygpt.errors import UserError, exit_status, require
-from babygpt.flags import read_flags
+from babygpt.errors import UserError, require
 from babygpt.harness.runs import Run
-from babygpt.training import MOST
+from babygpt.harness.terminal import run_command
+from babygpt.training import MAX_COUNT
 
 MOST_SEEDS, MOST_JOBS = 100, 64
 
@@ -76,7 +75,7 @@ class CompareConfig:
     """A first look: few steps, and larger ones. The losses are not the lecture's then."""
 
     def __post_init__(self) -> None:
-        for name, most in (("max_iters", MOST), ("seeds", MOST_SEEDS), ("jobs", MOST_JOBS)):
+        for name, most in (("max_iters", MAX_COUNT), ("seeds", MOST_SEEDS), ("jobs", MOST_JOBS)):
             value = getattr(self, name)
             require(value is None or 1 <= value <= most, f"{name} must be from 1 to {most:,}, and it is {value}")
         parse_versions(self.versions)
@@ -100,11 +99,7 @@ class CompareConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Compare as the command line says, and exit: 0, 2 for bad input, 130 after Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
-    pairs_off = (tyro.conf.FlagCreatePairsOff,)
-    sys.exit(
-        exit_status(lambda: compare(read_flags(CompareConfig, argv, "python -m babygpt.compare", config=pairs_off)))
-    )
+    run_command(CompareConfig, compare, "python -m babygpt.compare", argv)
 
 
 def compare(config: CompareConfig) -> int:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from babygpt.compare.ladder import Row
-from babygpt.harness.files import png
+from babygpt.harness.pictures import png
 
 # Okabe and Ito's colors, which color-blind readers can tell apart; each comes with a style of its own.
 COLORS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#7A5C00"]

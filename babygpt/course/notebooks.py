@@ -11,7 +11,6 @@ nothing elsewhere. The same lessons give the same bytes: cell ids are numbers, a
 """
 
 import re
-import sys
 from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from babygpt.errors import exit_status, require
-from babygpt.flags import read_flags
-from babygpt.harness.runs import write_atomically
+from babygpt.errors import require
+from babygpt.harness.files import write_atomically
+from babygpt.harness.terminal import run_command
 
 OPEN_FOLD = re.compile(r"<details><summary>Solution</summary>\s*\Z")
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,8 +152,7 @@ def write(config: NotebookConfig) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """Build as the command line says, and exit: 0, or 1 for a stale notebook under --check."""
-    argv = sys.argv[1:] if argv is None else argv
-    sys.exit(exit_status(lambda: write(read_flags(NotebookConfig, argv, "python -m babygpt.course.notebooks"))))
+    run_command(NotebookConfig, write, "python -m babygpt.course.notebooks", argv)
 
 
 if __name__ == "__main__":

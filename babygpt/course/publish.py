@@ -6,7 +6,6 @@ results give.
 """
 
 import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -15,9 +14,10 @@ from babygpt.compare import speed
 from babygpt.compare.ladder import Row, judge
 from babygpt.compare.result import STEMS, Result
 from babygpt.course.notebooks import ROOT, lessons
-from babygpt.errors import exit_status, require
-from babygpt.flags import read_flags
-from babygpt.harness.files import with_block, write_atomically
+from babygpt.errors import require
+from babygpt.harness.files import write_atomically
+from babygpt.harness.markdown import with_block
+from babygpt.harness.terminal import run_command
 from babygpt.versions import VERSIONS, get_version
 
 README_COLUMNS = "version | adds | parameters: | the lecture: | val loss: | time: | equal terms: | did the step help?"
@@ -33,8 +33,7 @@ class PublishConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Publish as the command line says, and exit: 0, or 1 for a stale file under --check."""
-    argv = sys.argv[1:] if argv is None else argv
-    sys.exit(exit_status(lambda: publish(read_flags(PublishConfig, argv, "python -m babygpt.course.publish"))))
+    run_command(PublishConfig, publish, "python -m babygpt.course.publish", argv)
 
 
 def publish(config: PublishConfig, root: Path = ROOT) -> int:

@@ -1,17 +1,17 @@
-"""A run folder: what one training leaves behind, and what is needed to go on with it.
+"""A run folder: what one training run leaves behind, and what is needed to resume it.
 
-checkpoint.pt   the last model, with the optimizer and the random streams
+checkpoint.pt   the latest model, with the optimizers and the random streams
 best.pt         the model with the lowest validation loss so far
-metrics.jsonl   one JSON line for each evaluation
+metrics.jsonl   one JSON line per evaluation
 loss.png        the losses against the step
 sample.txt      text generated at the end
-expected.png    the losses and where they should be, once `python -m babygpt.expect` was asked
-.lock           there while a process writes to the folder, so that no second one does
+expected.png    the losses and where they should be, once `python -m babygpt.expect` has been run
+.lock           present while a process writes to the folder, so that no second one does
 """
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,23 +21,15 @@ import torch
 from filelock import FileLock, Timeout
 
 from babygpt.errors import UserError, require
-from babygpt.harness.files import (
-    FORMAT,
-    is_intact,
-    png,
-    read_checkpoint,
-    save_atomically,
-    sync_folder,
-    temporary_of,
-    write_atomically,
-)
+from babygpt.harness.checkpoints import Checkpoint, describe, is_intact, load_model, read_checkpoint, save_checkpoint
+from babygpt.harness.files import sync_folder, temporary_of, write_atomically
+from babygpt.harness.pictures import losses_against_steps
 from babygpt.model import LanguageModel
-from babygpt.tokenizer import CharTokenizer
+from babygpt.tokenizer import Tokenizer
 from babygpt.training import Trainer
-from babygpt.versions import Version, get_version
 
 MAY_CHANGE = {"device", "eval_interval", "eval_iters"}
-"""Settings that a resumed run may change: the training so far would have been the same."""
+"""Settings that a resumed run may change, because the steps so far would have been the same."""
 
 
 class Run:
@@ -58,13 +50,13 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from writing to the folder; make it, and clear away what a killed run left half done.
+        """Keep other processes from writing to the folder; create it, and remove what a killed run left half written.
 
-        The operating system holds the lock, so that it is gone with the process, however that ends.
-        A folder made here in which nothing was saved is removed again.
+        The operating system holds the lock, so the lock ends with the process, however that ends.
+        A folder created here in which nothing was saved is removed again.
 
         Raises:
-            UserError: another process writes to the folder, or it cannot be written to.
+            UserError: another process is writing to the folder, or it cannot be written to.
         """
         lock = FileLock(self.folder / ".lock", timeout=0)
         made = []
@@ -87,8 +79,8 @@ class Run:
                     temporary_of(path).unlink(missing_ok=True)
             yield
         finally:
-            # While the lock is held, so that no other process can be just about to take this file; Windows
-            # does not let go of an open file, so there it is done after.
+            # Removed while the lock is still held, so that no other process can take this file in between.
+            # Windows does not let go of an open file, so there it is removed afterwards.
             with suppress(OSError):
                 (self.folder / ".lock").unlink()
             lock.release()
@@ -99,29 +91,21 @@ class Run:
                 with suppress(OSError):  # it is not empty
                     folder.rmdir()
 
-    def save(self, trainer: Trainer, version: Version, data: Path) -> None:
+    def save(self, trainer: Trainer) -> None:
         """Write the checkpoint, the metrics and, if the last evaluation is the best, the best model.
 
-        `data` is the file the corpus came from, so that a resumed run finds it.
-
-        A kill between two of the files loses nothing: the checkpoint comes last, so that the others are written
-        again by the run that goes on from the one before.
+        A kill between two of the files loses nothing: the checkpoint comes last, so a run that resumes from
+        the one before writes the others again.
 
         Raises:
-            UserError: the folder cannot be written to, or has vanished; or a weight is no number. What was
+            UserError: the folder cannot be written to or has vanished, or a weight is not a number. What was
                 saved before stays.
         """
         trainer.check_weights()
-        about = {
-            "format": FORMAT,
-            "version": version.number,
-            "model_config": asdict(trainer.model.config),
-            "chars": trainer.corpus.tokenizer.chars,
-        }
-        state = trainer.state()
+        about, state = describe(trainer.model, trainer.corpus.tokenizer), trainer.state()
         full = about | {
             "train_config": asdict(trainer.config),
-            "corpus": {"path": str(data.resolve()), "fingerprint": trainer.corpus.fingerprint},
+            "corpus": {"path": str(trainer.corpus.path), "fingerprint": trainer.corpus.fingerprint},
             "state": state,
         }
         last = trainer.history[-1]
@@ -131,13 +115,13 @@ class Run:
             lines = "".join(json.dumps(record) + "\n" for record in trainer.history)
             write_atomically(self.metrics, lines.encode("utf-8"))
             if is_best:
-                save_atomically(self.best, about | {"state": {"model": state["model"], "step": trainer.step}})
-            save_atomically(self.checkpoint, full)
+                save_checkpoint(self.best, about | {"state": {"model": state["model"], "step": trainer.step}})
+            save_checkpoint(self.checkpoint, full)
         except OSError as error:
             raise self._cannot_write(error) from error
 
     def _make_folder(self) -> None:
-        """Make the folder, once: if it vanishes later, somebody took it away."""
+        """Create the folder, once: if it vanishes later, somebody removed it."""
         if not self._made:
             self.folder.mkdir(parents=True, exist_ok=True)
             sync_folder(self.folder.parent)
@@ -150,51 +134,46 @@ class Run:
             return UserError(f"{reason}: the folder has vanished, and its run with it; train again")
         with suppress(OSError):
             if self.exists():
-                return UserError(f"{reason}: what was saved before is still there; mend that, and go on with --resume")
-        return UserError(f"{reason}: mend that, or choose another --out-dir")
+                return UserError(f"{reason}: what was saved before is still there; fix that, then use --resume")
+        return UserError(f"{reason}: fix that, or choose another --out-dir")
 
-    def check_resumable(self, saved: dict[str, Any], version: Version, trainer: Trainer) -> None:
+    def check_resumable(self, saved: Checkpoint, trainer: Trainer) -> None:
         """Raise UserError, naming every difference, unless the new trainer can go on from `saved`."""
-        require(
-            saved["version"] == version.number,
-            f"{self.folder} was made by v{saved['version']}, not {version.name}: "
-            f"resume it with `python -m babygpt.v{saved['version']}`, or choose another --out-dir",
-        )
         old = saved["model_config"] | saved["train_config"]
         new = asdict(trainer.model.config) | asdict(trainer.config)
-        # A schedule that ends at max_iters was another one with another max_iters.
+        # A schedule that ends at max_iters would have been a different one with another max_iters.
         may_change = MAY_CHANGE | ({"max_iters"} if new["lr_schedule"] == "constant" else set())
         changes = [
-            f"{name} was {old.get(name)} and is now {value}"
-            for name, value in new.items()
-            if old.get(name) != value and name not in may_change
+            f"{name} was {before} and is now {after}"
+            for name, (before, after) in differences(old, new).items()
+            if name not in may_change
         ]
         if saved["corpus"]["fingerprint"] != trainer.corpus.fingerprint:
-            changes.insert(0, f"the text was another one than {trainer.corpus.name} is now")
+            changes.insert(0, f"the text was not the one that {trainer.corpus.name} holds now")
         require(
             not changes,
             f"{self.folder} was trained with other settings; resume it without these changes, or choose "
             f"another --out-dir:\n  " + "\n  ".join(changes),
         )
 
-    def read(self, which: str = "last") -> dict[str, Any]:
+    def read(self, which: str = "last") -> Checkpoint:
         """The content of the `last` checkpoint or of the `best`.
 
         Raises:
-            UserError: there is no such file, or it is no complete checkpoint.
+            UserError: there is no such file, or it is not a complete checkpoint.
         """
         path, other = (self.best, self.checkpoint) if which == "best" else (self.checkpoint, self.best)
         remedy = "remove the folder and train again"
         if is_intact(other):
             sample = f"python -m babygpt.sample {self.folder}" + (" --checkpoint last" if which == "best" else "")
-            remedy = f"`{sample}` still works; to train anew, choose another --out-dir"
+            remedy = f"`{sample}` still works; to train again, choose another --out-dir"
         return read_checkpoint(path, remedy, full=which == "last")
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The evaluations in metrics.jsonl. A last line that is torn is left out.
+        """The evaluations in metrics.jsonl, except for a last line that was only half written.
 
         Raises:
-            UserError: the file cannot be read, or another line is no JSON.
+            UserError: the file cannot be read, or another line is not JSON.
         """
         try:
             lines = self.metrics.read_bytes().splitlines()
@@ -207,29 +186,18 @@ class Run:
             except ValueError:
                 require(
                     number == len(lines),
-                    f"line {number} of {self.metrics} is no JSON: {line[:40]!r}; remove the line, or --resume the run, "
-                    "which writes the file anew",
+                    f"line {number} of {self.metrics} is not JSON: {line[:40]!r}; remove the line, or --resume the "
+                    "run, which writes the whole file again",
                 )
         return records
 
-    def load_model(
-        self, which: str = "best", device: torch.device | str = "cpu"
-    ) -> tuple[LanguageModel, CharTokenizer]:
+    def load_model(self, which: str = "best", device: torch.device | str = "cpu") -> tuple[LanguageModel, Tokenizer]:
         """The saved model, in eval mode, and its tokenizer.
 
         Raises:
-            UserError: as `read`.
+            UserError: as `read`, or the weights do not fit the sizes.
         """
-        saved = self.read(which)
-        module = get_version(saved["version"]).module()
-        try:
-            model = module.Model(module.Config(**saved["model_config"]))
-            model.load_state_dict(saved["state"]["model"])
-        except (RuntimeError, TypeError) as error:
-            raise UserError(
-                f"the weights and sizes in {self.folder} do not fit v{saved['version']}: train again"
-            ) from error
-        return model.to(device).eval(), CharTokenizer(saved["chars"])
+        return load_model(self.read(which), device)
 
     def finish(self, history: list[dict[str, float]], sample: str, title: str) -> None:
         """Write the sample, and draw the losses against the step.
@@ -237,23 +205,17 @@ class Run:
         Raises:
             UserError: the folder cannot be written to.
         """
-        from matplotlib.figure import Figure  # here, because it takes a second to import
-
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
-        axes = figure.subplots()
-        steps = [record["step"] for record in history]
-        for split, style in (("train", "--"), ("val", "-")):
-            losses = [record[split] for record in history]
-            axes.plot(steps, losses, style, marker=".", label=f"{split}: {losses[-1]:.2f} at the end")
-        axes.set(title=title, xlabel="training step", ylabel="loss (nats per character)")
-        axes.grid(alpha=0.3)
-        axes.legend()
-        picture = png(figure)
+        picture = losses_against_steps(history, title)
         try:
             write_atomically(self.sample, sample.encode("utf-8"))
             write_atomically(self.picture, picture)
         except OSError as error:
             raise self._cannot_write(error) from error
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings of `new` that differ in `old`, by name, each as (old, new). A missing old setting is None."""
+    return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
 
 
 def new_folder(name: str, parent: Path = Path("runs")) -> Path:
