@@ -20,7 +20,7 @@ from babygpt.cli import main, stop_on_signal
 from babygpt.course import lab
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError
-from babygpt.harness import files
+from babygpt.harness import checkpoints, files
 from babygpt.harness.checkpoints import has_seal, save_checkpoint, seal
 from babygpt.harness.files import temporary_of, write_atomically
 from babygpt.harness.runs import Run
@@ -174,7 +174,7 @@ def test_a_signal_that_was_ignored_stays_ignored_as_under_nohup(rhyme):
 def test_going_on_says_with_which_run_and_from_where(run):
     run(1, f"{QUICK} --out-dir run")
     status, out, _ = run(1, "--resume --out-dir run --max-iters 10")
-    assert status == 0 and "Going on with run from step 8." in out
+    assert status == 0 and "Continuing run from step 8." in out
 
 
 # Writing
@@ -388,13 +388,15 @@ def test_a_damaged_or_shortened_checkpoint_is_refused_with_what_still_works(save
             works = "`python -m babygpt.sample run` still works"
         assert (status, out) == (2, "")
         assert one_sentence(err) and works in err
-        assert f"{path} is no checkpoint of babygpt, or is damaged (" in err
+        assert f"{path} is not a checkpoint of babygpt, or it is damaged (" in err
 
 
 def test_where_nothing_works_any_more_that_is_said_too(saved):
     for path in (saved.best, saved.checkpoint):
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match="is damaged .its checksum does not fit.: remove the folder and train again$"):
+    with pytest.raises(
+        UserError, match="it is damaged .its checksum does not match.: remove the folder and train again$"
+    ):
         saved.read()
 
 
@@ -413,7 +415,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(saved, run, se
     for command in (lambda flags: sample.main([*flags, "--checkpoint", "last"]), checkpoint.main):
         status, out, err = run(None, "run", command)
         assert (status, out) == (2, "") and one_sentence(err)
-        assert "run/checkpoint.pt is no checkpoint of babygpt, or is damaged (UnpicklingError" in err.replace("\\", "/")
+        assert "run/checkpoint.pt is not a checkpoint of babygpt, or it is damaged (UnpicklingError" in err.replace(
+            "\\", "/"
+        )
     assert run(1, "--resume --out-dir run")[0] == 2
     assert not Path("created-by-a-checkpoint").exists()
     torch.load(saved.checkpoint, weights_only=False)
@@ -436,9 +440,9 @@ def test_a_checkpoint_holds_builtins_and_tensors_only(saved):
 @pytest.mark.parametrize(
     ("number", "sealed", "remedy"),
     [
-        (1, False, "train again, or use the babygpt that wrote it"),
-        (2, False, "train again, or use the babygpt that wrote it"),
-        (files.FORMAT + 1, True, "update babygpt"),
+        (1, False, "train again, or use the version of babygpt that wrote it"),
+        (2, False, "train again, or use the version of babygpt that wrote it"),
+        (checkpoints.FORMAT + 1, True, "update babygpt"),
     ],
 )
 def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(saved, run, number, sealed, remedy):
@@ -447,18 +451,18 @@ def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(saved, run, n
     saved.checkpoint.write_bytes(seal(content.getvalue()) if sealed else content.getvalue())
     status, _, err = run(1, "--resume --out-dir run")
     assert status == 2 and one_sentence(err)
-    assert f"has the format {number}, and this babygpt reads {files.FORMAT}: {remedy}" in err
+    assert f"has format {number}, and this babygpt reads format {checkpoints.FORMAT}: {remedy}" in err
 
 
 def test_a_best_model_cannot_be_gone_on_with(saved, run):
     shutil.copy(saved.best, saved.checkpoint)
     status, _, err = run(1, "--resume --out-dir run")
-    assert status == 2 and one_sentence(err) and "is no checkpoint of babygpt, or is damaged (KeyError" in err
+    assert status == 2 and one_sentence(err) and "is not a checkpoint of babygpt, or it is damaged (KeyError" in err
 
 
 def test_a_sealed_checkpoint_is_still_a_file_that_torch_loads(saved):
-    assert torch.load(saved.checkpoint, weights_only=True)["format"] == files.FORMAT
-    assert torch.load(saved.checkpoint, weights_only=True, mmap=True)["format"] == files.FORMAT
+    assert torch.load(saved.checkpoint, weights_only=True)["format"] == checkpoints.FORMAT
+    assert torch.load(saved.checkpoint, weights_only=True, mmap=True)["format"] == checkpoints.FORMAT
 
 
 # Metrics
@@ -487,7 +491,7 @@ def test_the_checkpoint_command_shows_version_settings_losses_and_weights(run):
     status, out, err = run(None, "run", checkpoint.main)
     assert (status, err) == (0, "")
     size = Path("run/checkpoint.pt").stat().st_size
-    assert out.startswith(f"{Path('run/checkpoint.pt')}: {size:,} bytes, format {files.FORMAT}\n")
+    assert out.startswith(f"{Path('run/checkpoint.pt')}: {size:,} bytes, format {checkpoints.FORMAT}\n")
     assert "v10 dropout and scale-up, at step 8" in out and "65 characters" in out
     assert "block_size 8" in out and "optimizer muon" in out and "seed 1337" in out
     for record in Run("run").read_metrics():
@@ -510,7 +514,7 @@ def test_the_checkpoint_command_also_takes_one_file(run):
     [
         ("no", "there is no run in no: checkpoint.pt is missing"),
         ("no/best.pt", "there is no run in no: best.pt is missing"),
-        ("text.pt", "text.pt is no checkpoint of babygpt, or is damaged"),
+        ("text.pt", "text.pt is not a checkpoint of babygpt, or it is damaged"),
         (".", "there is no run in .: checkpoint.pt is missing"),
     ],
 )

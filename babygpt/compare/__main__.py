@@ -35,7 +35,7 @@ from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError, require
 from babygpt.harness.runs import Run
 from babygpt.harness.terminal import run_command
-from babygpt.training import MAX_COUNT
+from babygpt.train_config import MAX_COUNT
 
 MOST_SEEDS, MOST_JOBS = 100, 64
 
