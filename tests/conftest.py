@@ -50,7 +50,7 @@ def shakespeare() -> Corpus:
 
 @pytest.fixture
 def rhyme() -> Corpus:
-    """A text of 11 different characters that a small model can learn by heart."""
+    """A text of 11 different characters that a small model can memorize."""
     return Corpus.from_text("the rat that ate the oats\n" * 40, name="rhyme")
 
 

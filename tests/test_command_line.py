@@ -64,7 +64,7 @@ def test_each_version_trains_from_the_command_line_and_leaves_a_run(version, run
     assert f"runs/{version.name}" in out
 
 
-def test_python_dash_m_trains_in_a_process_of_its_own(tmp_path):
+def test_python_dash_m_trains_in_its_own_process(tmp_path):
     """Also: nothing depends on the working directory, and nothing but the run is printed."""
     command = [sys.executable, "-m", "babygpt.v1", *QUICK.split()]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -85,7 +85,7 @@ def test_help_explains_every_flag_with_the_defaults_of_the_preset(run):
         assert "vocab" not in out
 
 
-def test_v10_learns_by_the_laptop_recipe_where_there_is_no_gpu(monkeypatch):
+def test_v10_uses_the_laptop_recipe_if_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert cli.default_preset(get_version(10), "auto") == "laptop"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -112,7 +112,7 @@ def test_any_utf8_text_can_be_learned_and_sampled(run, draw, tmp_path):
     assert status == 0 and out.startswith("明月") and len(out) == 2 + 5 + 1
 
 
-def test_a_second_run_gets_a_folder_of_its_own(run, tmp_path):
+def test_a_second_run_gets_its_own_folder(run, tmp_path):
     for _ in range(2):
         assert run(1, QUICK)[0] == 0
     assert Run(tmp_path / "runs/v1").exists() and Run(tmp_path / "runs/v1-2").exists()
@@ -128,7 +128,7 @@ def test_shapes_prints_a_table_and_trains_nothing(run, tmp_path):
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_and_says_how_to_go_on_and_going_on_ends_as_if_never_stopped(
+def test_ctrl_c_saves_and_says_how_to_continue_and_the_resumed_run_ends_as_if_never_stopped(
     run, tmp_path, monkeypatch, signal_number
 ):
     before = signal.getsignal(signal_number)
@@ -159,7 +159,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_going_on_ends_as_if_never_stoppe
     assert [json.loads(line)["step"] for line in (tmp_path / "stopped/metrics.jsonl").open()] == [0, 4, 8]
 
 
-def test_resume_goes_on_with_the_last_run_and_its_text(run, tmp_path):
+def test_resume_continues_the_last_run_with_its_text(run, tmp_path):
     (tmp_path / "rhyme.txt").write_text("the rat that ate the oats\n" * 40, encoding="utf-8")
     run(1, f"{QUICK} --data rhyme.txt")
     run(1, f"{QUICK} --data rhyme.txt")
@@ -186,7 +186,7 @@ def test_resuming_with_other_settings_is_refused_and_names_them(run, tmp_path, f
     assert (tmp_path / "runs/v1/checkpoint.pt").read_bytes() == before
 
 
-def test_a_schedule_that_ends_at_max_iters_cannot_be_stretched(run):
+def test_a_schedule_that_ends_at_max_iters_cannot_be_extended(run):
     run(1, QUICK + " --lr-schedule linear")
     status, _, err = run(1, "--resume --max-iters 8")
     assert status == 2 and "max_iters was 4 and is now 8" in err
@@ -224,7 +224,7 @@ class Evil:
         (2, "--out-dir empty.txt/run --max-iters 1", "cannot write to empty.txt/run (Not a directory)"),
     ],
 )
-def test_bad_input_gets_one_sentence_status_2_and_leaves_nothing(run, tmp_path, number, flags, message):
+def test_bad_input_gets_one_sentence_and_status_2_and_leaves_nothing_behind(run, tmp_path, number, flags, message):
     (tmp_path / "latin1.txt").write_bytes(b"caf\xe9 au lait")
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "short.txt").write_text("ab" * 40, encoding="utf-8")
@@ -274,14 +274,14 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(run, number):
     assert "the device 'cuda' is not there: this machine has cpu" in err
 
 
-def test_compile_trains_what_torch_compile_gives(run, monkeypatch):
+def test_compile_trains_the_compiled_model(run, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
     assert run(5, QUICK)[0] == 0 and not compiled  # never unless asked for
     assert run(5, QUICK + " --compile")[0] == 0 and len(compiled) == 1
 
 
-def test_where_torch_compile_does_not_work_one_sentence_says_so(run, monkeypatch):
+def test_if_torch_compile_does_not_work_one_sentence_says_so(run, monkeypatch):
     from torch._inductor.exc import InvalidCxxCompiler
 
     def no_compiler(*args):
@@ -301,7 +301,7 @@ def trained(run):
     run(5, QUICK)
 
 
-def test_a_sample_begins_with_the_prompt_and_has_the_length_asked_for(trained, draw):
+def test_a_sample_begins_with_the_prompt_and_has_the_requested_length(trained, draw):
     status, out, err = draw(
         "runs/v5", "--prompt", "ROMEO:", "--max-new-tokens", 30, "--temperature", 0.8, "--top-k", 40
     )
@@ -321,7 +321,7 @@ def test_a_sample_can_go_to_a_file(trained, draw, tmp_path):
     assert (tmp_path / "more.txt").read_text(encoding="utf-8") == screen[:-1]
 
 
-def test_several_samples_are_drawn_at_once_and_told_apart(trained, draw, tmp_path):
+def test_several_samples_are_drawn_at_once_and_numbered(trained, draw, tmp_path):
     flags = "runs/v5", "--prompt", "A", "--num-samples", 3, "--max-new-tokens", 20
     status, out, _ = draw(*flags)
     assert status == 0
@@ -331,7 +331,7 @@ def test_several_samples_are_drawn_at_once_and_told_apart(trained, draw, tmp_pat
     assert (tmp_path / "three.txt").read_text(encoding="utf-8") == out
 
 
-def test_version_10_draws_the_same_text_by_its_cache_as_by_the_plain_loop(run, draw):
+def test_version_10_draws_the_same_text_with_its_cache_as_with_the_plain_loop(run, draw):
     run(10, f"{QUICK} {SMALL_V10}")
     _, out, _ = draw("runs/v10", "--prompt", "A", "--max-new-tokens", 40)  # more than a window of 8
     model, tokenizer = Run("runs/v10").load_model()

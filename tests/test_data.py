@@ -66,14 +66,14 @@ def test_the_split_is_the_first_nine_tenths_and_the_rest(shakespeare):
     assert shakespeare.tokenizer.decode(both.tolist()) == text
 
 
-def test_the_text_takes_one_byte_a_character_and_batches_are_int64(shakespeare):
+def test_the_text_takes_one_byte_per_character_and_batches_are_int64(shakespeare):
     assert shakespeare.train.element_size() == 1
     xb, yb = shakespeare.get_batch("train", 4, 8)
     assert xb.dtype == yb.dtype == torch.int64
     assert xb.shape == yb.shape == (4, 8)
 
 
-def test_a_text_with_more_than_256_characters_takes_two_bytes_a_character():
+def test_a_text_with_more_than_256_characters_takes_two_bytes_per_character():
     text = "".join(chr(0x4E00 + i) for i in range(300)) * 4
     corpus = Corpus.from_text(text)
     assert corpus.train.element_size() == 2
@@ -91,7 +91,7 @@ def test_a_chinese_poem_is_read_from_a_file(tmp_path):
     assert corpus.tokenizer.decode(xb[0].tolist()) in poem
 
 
-def test_the_first_batch_is_that_of_the_lecture(shakespeare):
+def test_the_first_batch_is_the_lectures(shakespeare):
     xb, yb = shakespeare.get_batch("train", 4, 8, drawn(1337))
     assert xb.tolist() == [
         [24, 43, 58, 5, 57, 1, 46, 43],
@@ -118,7 +118,7 @@ def test_a_chunk_of_nine_characters_holds_eight_examples(shakespeare):
     assert examples[7] == ([18, 47, 56, 57, 58, 1, 15, 47], 58)
 
 
-def test_every_offset_is_drawn_and_none_runs_over_the_end():
+def test_every_offset_is_drawn_and_none_runs_past_the_end():
     corpus = Corpus.from_text("abcdefghijklmnopqrst")  # ids 0 ... 17 to train on
     xb, yb = corpus.get_batch("train", 500, 4, drawn(0))
     assert set(xb[:, 0].tolist()) == set(range(18 - 4))
@@ -140,13 +140,13 @@ def test_the_same_seed_draws_the_same_batch(shakespeare):
     assert not torch.equal(first, other)
 
 
-def test_two_texts_have_two_fingerprints(rhyme):
+def test_different_texts_have_different_fingerprints(rhyme):
     assert rhyme.fingerprint == Corpus.from_text("the rat that ate the oats\n" * 40).fingerprint
     assert rhyme.fingerprint != Corpus.from_text("the rat that ate the oats\n" * 41).fingerprint
     assert Corpus.from_text("abab").fingerprint != Corpus.from_text("cdcd").fingerprint
 
 
-def test_line_ends_and_byte_order_mark_are_not_learned(tmp_path):
+def test_line_endings_and_byte_order_mark_are_not_part_of_the_text(tmp_path):
     path = tmp_path / "windows.txt"
     path.write_bytes("\ufeffone\r\ntwo\r\n".encode())
     assert Corpus.load(path).tokenizer.chars == "".join(sorted(set("one\ntwo\n")))
@@ -164,7 +164,7 @@ def odd_text(length):
     return "aé我🙂\n"[: length % 5] + "aé我🙂\n" * (length // 5)
 
 
-def test_a_file_read_in_pieces_is_the_text_in_one(tmp_path, monkeypatch):
+def test_a_file_read_in_pieces_gives_the_same_corpus_as_the_text_in_one_piece(tmp_path, monkeypatch):
     text = odd_text(103)
     path = tmp_path / "odd.txt"
     path.write_text(text, encoding="utf-8")
@@ -195,7 +195,7 @@ def test_a_file_that_ends_in_the_middle_of_a_character_is_refused(tmp_path):
         Corpus.load(path)
 
 
-def test_a_long_text_needs_little_memory_beside_its_ids(tmp_path):
+def test_a_long_text_needs_little_memory_besides_its_ids(tmp_path):
     path = tmp_path / "long.txt"
     path.write_bytes(b"0123456789abcdef" * 2**21)  # 32 MiB
     tracemalloc.start()  # sees NumPy's memory and Python's

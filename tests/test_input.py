@@ -477,7 +477,7 @@ def test_wrong_input_gets_one_message_and_status_2_and_leaves_nothing_behind(row
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.slow and row.works], ids=str)
-def test_odd_input_works(row, world):
+def test_unusual_input_works(row, world):
     assert verdict(row, world) is None
 
 

@@ -28,7 +28,7 @@ def plain(model, idx, n, **how):
 
 @ATTENTION
 @pytest.mark.parametrize("rows", [1, B])
-def test_reading_token_by_token_gives_the_logits_of_reading_all_at_once(attention, rows):
+def test_reading_token_by_token_gives_the_same_logits_as_reading_all_at_once(attention, rows):
     model, idx = model_of(attention=attention), random_tokens(rows, BLOCK)
     expected, _ = model(idx)
     cache = KVCache(model, rows)
@@ -38,7 +38,7 @@ def test_reading_token_by_token_gives_the_logits_of_reading_all_at_once(attentio
 
 
 @pytest.mark.parametrize("first", range(1, BLOCK))
-def test_reading_in_two_pieces_gives_the_logits_of_reading_all_at_once(first):
+def test_reading_in_two_pieces_gives_the_same_logits_as_reading_all_at_once(first):
     model, idx = model_of(), random_tokens(B, BLOCK)
     cache = KVCache(model, B)
     cache.read(idx[:, :first])
@@ -47,7 +47,7 @@ def test_reading_in_two_pieces_gives_the_logits_of_reading_all_at_once(first):
 
 @ATTENTION
 @pytest.mark.parametrize("how", [{}, {"temperature": 0}, {"temperature": 0.7, "top_k": 3}])
-def test_with_and_without_the_cache_the_same_tokens_are_drawn_within_the_context(attention, how):
+def test_within_the_context_the_same_tokens_are_drawn_with_and_without_the_cache(attention, how):
     model, idx = model_of(attention=attention), random_tokens(B, 1)
     for window in ("exact", "fast"):
         cached = drawn(kv_cache.stream, model, idx, BLOCK, window=window, **how)
@@ -55,12 +55,12 @@ def test_with_and_without_the_cache_the_same_tokens_are_drawn_within_the_context
 
 
 @pytest.mark.parametrize("length", [1, BLOCK, 3 * BLOCK])
-def test_past_the_context_the_exact_window_draws_what_is_drawn_without_the_cache(length):
+def test_past_the_context_the_exact_window_gives_the_same_text_as_no_cache(length):
     model, idx = model_of(), random_tokens(B, length)
     assert torch.equal(drawn(kv_cache.stream, model, idx, 4 * BLOCK), drawn(plain, model, idx, 4 * BLOCK))
 
 
-def test_past_the_context_the_fast_window_sees_half_a_context_to_a_whole_one():
+def test_past_the_context_the_fast_window_sees_between_half_a_context_and_a_whole_one():
     model, seen = model_of(), []
     cache_read = KVCache.read
 
@@ -78,7 +78,7 @@ def test_past_the_context_the_fast_window_sees_half_a_context_to_a_whole_one():
     assert tokens.shape == (1, 3 * BLOCK)
 
 
-def test_the_fast_window_draws_by_the_logits_of_the_half_it_kept():
+def test_the_fast_window_draws_from_the_logits_of_the_half_it_kept():
     model, idx = model_of(), random_tokens(1, BLOCK)
     tokens = torch.cat((idx, drawn(kv_cache.stream, model, idx, 2, temperature=0, window="fast")), dim=1)
     kept = tokens[:, : BLOCK + 1][:, -((BLOCK + 1) // 2) :]
@@ -92,7 +92,7 @@ def test_the_cache_uses_no_dropout_and_leaves_the_mode_as_it_was():
     assert model.training
 
 
-def test_an_older_key_is_kept_as_it_is():
+def test_an_older_key_stays_as_it_is():
     model, idx = model_of(), random_tokens(B, BLOCK)
     cache = KVCache(model, B)
     cache.read(idx[:, :3])
@@ -107,7 +107,7 @@ def test_an_older_key_is_kept_as_it_is():
         assert torch.allclose(cache.kv[0, 1, :, n], head.value(block.ln1(x)), atol=1e-5)
 
 
-def test_the_short_cut_for_one_token_is_a_linear_layer():
+def test_the_shortcut_for_one_token_equals_a_linear_layer():
     weight, bias = torch.randn(5, 3), torch.randn(5)
     for x in (torch.randn(1, 1, 3), torch.randn(2, 1, 3), torch.randn(1, 4, 3)):
         for b in (None, bias):

@@ -68,7 +68,7 @@ def whole(corpus):
 
 
 @given(TEXT, st.integers(1, 20))
-def test_any_text_comes_back_from_its_corpus_whatever_the_size_of_the_pieces(text, piece):
+def test_any_text_comes_back_from_its_corpus_whatever_the_piece_size(text, piece):
     with mock.patch.object(data, "PIECE", piece):
         corpus = Corpus.from_text(text)
     assert whole(corpus) == text
@@ -129,7 +129,7 @@ def only_parse(version, argv):
 
 
 @given(st.sampled_from([1, 10]), st.lists(st.tuples(st.sampled_from(NAMES), VALUES), max_size=3))
-def test_any_value_of_any_flag_is_read_or_refused_in_a_sentence(tmp_path, number, pairs):
+def test_any_value_of_any_flag_is_read_or_refused_with_a_message(tmp_path, number, pairs):
     argv = [word for pair in pairs for word in pair]
 
     with mock.patch.object(cli, "train", only_parse), contextlib.chdir(tmp_path):
@@ -138,14 +138,14 @@ def test_any_value_of_any_flag_is_read_or_refused_in_a_sentence(tmp_path, number
 
 
 @given(st.lists(WORDS | st.sampled_from(["--seed", "--resume", "--data=x", "--lr", "-h", "7"]), max_size=4))
-def test_any_words_as_arguments_are_read_or_refused_in_a_sentence(tmp_path, argv):
+def test_any_words_as_arguments_are_read_or_refused_with_a_message(tmp_path, argv):
     with mock.patch.object(cli, "train", only_parse):
         with contextlib.chdir(tmp_path):
             assert status(lambda: cli.main(1, argv)) in (0, 2)
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(flags(sample.SampleConfig))), VALUES), max_size=3))
-def test_any_flag_of_a_sample_is_read_or_refused_in_a_sentence(tmp_path, pairs):
+def test_any_flag_of_a_sample_is_read_or_refused_with_a_message(tmp_path, pairs):
     argv = ["nowhere", *(word for pair in pairs for word in pair)]
     with contextlib.chdir(tmp_path):
         assert status(lambda: sample.main(argv)) in (0, 2)
@@ -175,7 +175,7 @@ def whole_checkpoint():
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda content: b"PK\x03\x04" + content))
-def test_any_bytes_are_no_checkpoint(tmp_path, content):
+def test_random_bytes_are_never_taken_for_a_checkpoint(tmp_path, content):
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(content)
     with pytest.raises(UserError, match="checkpoint.pt is not a checkpoint of babygpt, or it is damaged"):
@@ -184,7 +184,7 @@ def test_any_bytes_are_no_checkpoint(tmp_path, content):
 
 @settings(max_examples=300)
 @given(st.data())
-def test_any_change_to_a_checkpoint_is_noticed(tmp_path, data):
+def test_any_change_to_a_checkpoint_is_detected(tmp_path, data):
     path = tmp_path / "checkpoint.pt"
     content = whole_checkpoint()
     start = data.draw(st.integers(0, len(content)), label="start")

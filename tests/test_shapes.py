@@ -120,7 +120,7 @@ def test_the_tracer_tells_true_comments_from_false_ones(tmp_path, line, true):
     assert seen and all(entry.true for entry in seen) == true
 
 
-def test_the_tracer_sees_each_turn_of_a_loop_with_its_own_numbers(tmp_path):
+def test_the_tracer_sees_each_iteration_of_a_loop_with_its_own_sizes(tmp_path):
     body = ["for t in range(3):", "    y = x[:, :t + 1]  # (B, t + 1)"]
     seen = trace_source(tmp_path, body, X, B=2)
     assert [entry.shape for entry in seen] == [(2, 1), (2, 2), (2, 3)]
@@ -131,7 +131,7 @@ def test_the_tracer_sees_nothing_of_a_line_that_does_not_run(tmp_path):
     assert trace_source(tmp_path, ["if x is None:", "    y = x  # (B, T)"], X, B=2, T=5) == []
 
 
-def test_a_shape_comment_beside_no_assignment_is_an_error(tmp_path):
+def test_a_shape_comment_without_an_assignment_is_an_error(tmp_path):
     path = tmp_path / "wrong.py"
     path.write_text("print(1)  # (B, T)\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"wrong.py:1: no assignment or return"):

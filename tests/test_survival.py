@@ -63,7 +63,7 @@ def saved(rhyme):
 
 
 @POSIX
-def test_runs_killed_at_random_moments_end_as_one_that_was_never_stopped(tmp_path):
+def test_runs_killed_at_random_moments_end_like_one_that_was_never_stopped(tmp_path):
     count = torture.kill_harness(6, seed=2, folder=tmp_path, names=("v9", "v10 dropout"))
     assert count.kills == 6 and count.resumes >= 1 and count.finished_runs >= 2
     assert (count.mismatches, count.errors) == ([], [])
@@ -73,7 +73,7 @@ class Killed(BaseException):
     """Nobody catches it."""
 
 
-def test_a_kill_between_any_two_files_of_a_save_loses_nothing_not_even_a_best_model_of_long_ago(run, monkeypatch):
+def test_a_kill_between_any_two_files_of_a_save_loses_nothing_not_even_an_old_best_model(run, monkeypatch):
     flags = f"{QUICK} --learning-rate 1 --eval-iters 20"
     run(1, f"{flags} --out-dir whole")
     losses = [record["val"] for record in Run("whole").read_metrics()]
@@ -115,7 +115,7 @@ def test_the_harness_notices_a_single_bit_and_a_missing_line(saved):
     assert torture.differences(saved, other) == ["checkpoint.pt", "metrics.jsonl"]
 
 
-def test_the_harness_leaves_out_the_seconds_alone():
+def test_the_harness_ignores_the_seconds_and_nothing_else():
     one = {"a": [{"seconds": 1.0, "val": torch.ones(2)}], "b": 1}
     assert torture.same(one, {"a": [{"seconds": 2.0, "val": torch.ones(2)}], "b": 1})
     assert not torture.same(one, {"a": [{"seconds": 1.0, "val": torch.ones(2)}], "b": 1.0})
@@ -136,7 +136,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_started_again_without_resum
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 1)])
-def test_a_signal_saves_also_when_there_is_no_terminal_left_to_say_so(run, monkeypatch, number):
+def test_a_signal_saves_the_run_even_if_there_is_no_terminal_left_to_say_so(run, monkeypatch, number):
     update = Trainer.update
 
     def update_and_lose_the_terminal(trainer):
@@ -171,7 +171,7 @@ def test_a_signal_that_was_ignored_stays_ignored_as_under_nohup(rhyme):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_going_on_says_with_which_run_and_from_where(run):
+def test_resuming_says_which_run_and_from_which_step(run):
     run(1, f"{QUICK} --out-dir run")
     status, out, _ = run(1, "--resume --out-dir run --max-iters 10")
     assert status == 0 and "Continuing run from step 8." in out
@@ -180,7 +180,7 @@ def test_going_on_says_with_which_run_and_from_where(run):
 # Writing
 
 
-def test_a_file_is_written_beside_flushed_and_only_then_given_its_name(tmp_path, monkeypatch):
+def test_a_file_is_written_under_another_name_and_flushed_before_it_is_renamed(tmp_path, monkeypatch):
     calls, fsync, replace = [], os.fsync, Path.replace
 
     def spy_fsync(descriptor):
@@ -214,7 +214,7 @@ def test_a_write_that_fails_at_any_step_leaves_the_old_file_and_nothing_else(tmp
 
 
 @POSIX
-def test_a_file_that_the_disk_cannot_take_leaves_the_old_one(tmp_path):
+def test_a_file_that_does_not_fit_on_the_disk_leaves_the_old_one_in_place(tmp_path):
     """With a limit of the system's own, so that half of the file is really written."""
     import resource
 
@@ -234,7 +234,7 @@ def test_a_file_that_the_disk_cannot_take_leaves_the_old_one(tmp_path):
     ("number", "words"), [(errno.ENOSPC, "No space left on device"), (errno.EACCES, "Permission denied")]
 )
 @pytest.mark.parametrize("which", ["checkpoint.pt", "best.pt", "metrics.jsonl"])
-def test_a_full_or_forbidden_disk_ends_the_run_in_a_sentence_and_keeps_what_was_saved(
+def test_a_full_or_read_only_disk_ends_the_run_with_a_sentence_and_keeps_what_was_saved(
     run, monkeypatch, number, words, which
 ):
     run(9, f"{QUICK} --out-dir whole")
@@ -257,7 +257,7 @@ def test_a_full_or_forbidden_disk_ends_the_run_in_a_sentence_and_keeps_what_was_
     assert torture.differences(Run("whole"), Run("run")) == []
 
 
-def test_a_disk_that_is_full_at_once_leaves_no_folder(run, monkeypatch):
+def test_a_disk_that_is_full_from_the_start_leaves_no_folder(run, monkeypatch):
     def full(old, new):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -269,7 +269,7 @@ def test_a_disk_that_is_full_at_once_leaves_no_folder(run, monkeypatch):
 
 
 @pytest.mark.parametrize("which", ["sample.txt", "loss.png"])
-def test_a_disk_that_is_full_at_the_very_end_is_a_sentence_too(run, monkeypatch, which):
+def test_a_disk_that_fills_up_at_the_very_end_gets_one_sentence_too(run, monkeypatch, which):
     replace = Path.replace
 
     def full(old, new):
@@ -286,7 +286,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_a_sentence_too(run, monkeypatch,
 
 
 @POSIX
-def test_a_folder_that_vanishes_ends_the_run_in_a_sentence_and_is_not_created_again(run, monkeypatch):
+def test_a_folder_that_vanishes_ends_the_run_with_a_sentence_and_is_not_created_again(run, monkeypatch):
     update = Trainer.update
 
     def update_and_remove(trainer):
@@ -301,7 +301,7 @@ def test_a_folder_that_vanishes_ends_the_run_in_a_sentence_and_is_not_created_ag
     assert not Path("run").exists()
 
 
-def test_a_file_that_somebody_holds_open_for_a_moment_is_replaced_a_moment_later(tmp_path, monkeypatch):
+def test_a_file_that_another_program_holds_open_is_replaced_a_moment_later(tmp_path, monkeypatch):
     replace, tries = Path.replace, []
 
     def refuse_twice(old, new):
@@ -342,7 +342,7 @@ def test_a_lock_is_free_again_after_its_run_and_leaves_no_file(saved):
         assert names("run") == {"checkpoint.pt", "best.pt", "metrics.jsonl"}
 
 
-def test_a_killed_runs_temporary_files_are_cleared_away_and_all_others_kept(saved):
+def test_a_killed_runs_temporary_files_are_removed_and_all_others_kept(saved):
     for name in ("checkpoint.pt.tmp", "best.pt.tmp", "metrics.jsonl.tmp", "sample.txt.tmp", "loss.png.tmp", "my.tmp"):
         (saved.folder / name).write_text("half")
     with saved.locked():
@@ -353,7 +353,7 @@ def test_a_killed_runs_temporary_files_are_cleared_away_and_all_others_kept(save
 
 
 @pytest.mark.parametrize("which", ["last", "best"])
-def test_any_flipped_byte_is_noticed(saved, which):
+def test_any_flipped_byte_is_detected(saved, which):
     content = (saved.best if which == "best" else saved.checkpoint).read_bytes()
     assert has_seal(content)
     damaged = bytearray(content)
@@ -363,7 +363,7 @@ def test_any_flipped_byte_is_noticed(saved, which):
         damaged[i] = content[i]
 
 
-def test_torch_alone_loads_other_weights_from_a_damaged_file_and_says_nothing(saved):
+def test_torch_alone_silently_loads_wrong_weights_from_a_damaged_file(saved):
     """Why there is a checksum. If this fails one day, torch has learned to look at those of the zip file."""
     content = bytearray(saved.best.read_bytes())
     weight = saved.read("best")["state"]["model"]["token_embedding_table.weight"]
@@ -391,7 +391,7 @@ def test_a_damaged_or_shortened_checkpoint_is_refused_with_what_still_works(save
         assert f"{path} is not a checkpoint of babygpt, or it is damaged (" in err
 
 
-def test_where_nothing_works_any_more_that_is_said_too(saved):
+def test_if_no_file_of_a_run_is_intact_the_message_says_so(saved):
     for path in (saved.best, saved.checkpoint):
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(
@@ -454,7 +454,7 @@ def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(saved, run, n
     assert f"has format {number}, and this babygpt reads format {checkpoints.FORMAT}: {remedy}" in err
 
 
-def test_a_best_model_cannot_be_gone_on_with(saved, run):
+def test_a_best_model_alone_cannot_be_resumed(saved, run):
     shutil.copy(saved.best, saved.checkpoint)
     status, _, err = run(1, "--resume --out-dir run")
     assert status == 2 and one_sentence(err) and "is not a checkpoint of babygpt, or it is damaged (KeyError" in err
@@ -469,24 +469,24 @@ def test_a_sealed_checkpoint_is_still_a_file_that_torch_loads(saved):
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 20, "tr', b"\0\0\0", b'{"step": "\xe4', b"{"])
-def test_a_torn_last_line_is_read_without_it(saved, torn):
+def test_a_half_written_last_line_is_ignored(saved, torn):
     whole = saved.read_metrics()
     assert [record["step"] for record in whole] == [0, 5, 10, 15, 20]
     saved.metrics.write_bytes(saved.metrics.read_bytes() + torn)
     assert saved.read_metrics() == whole
 
 
-def test_a_torn_line_in_the_middle_is_named(saved):
+def test_a_half_written_line_in_the_middle_is_reported_with_its_number(saved):
     lines = saved.metrics.read_text().splitlines()
     saved.metrics.write_text("\n".join([*lines[:2], lines[2][:9], *lines[3:]]))
-    with pytest.raises(UserError, match="line 3 of .*metrics.jsonl is no JSON: .*resume"):
+    with pytest.raises(UserError, match="line 3 of .*metrics.jsonl is not JSON: .*resume"):
         saved.read_metrics()
 
 
 # Looking at one
 
 
-def test_the_checkpoint_command_shows_version_settings_losses_and_weights(run):
+def test_the_checkpoint_command_shows_module_settings_losses_and_weights(run):
     run(10, f"{QUICK} {SMALL_V10} --out-dir run --optimizer muon")
     status, out, err = run(None, "run", checkpoint.main)
     assert (status, err) == (0, "")
@@ -518,18 +518,18 @@ def test_the_checkpoint_command_also_takes_one_file(run):
         (".", "there is no run in .: checkpoint.pt is missing"),
     ],
 )
-def test_the_checkpoint_command_refuses_what_is_none_in_one_sentence(run, path, message):
+def test_the_checkpoint_command_refuses_other_files_in_one_sentence(run, path, message):
     Path("text.pt").write_text("no checkpoint")
     status, out, err = run(None, path, checkpoint.main)
     assert (status, out) == (2, "")
     assert one_sentence(err) and message in err
 
 
-# A loss that is no number
+# A loss that is not a number
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_training_loss_that_is_no_number_stops_the_run_in_that_step_and_keeps_the_last_good_checkpoint(
+def test_a_training_loss_that_is_not_a_number_stops_the_run_in_that_step_and_keeps_the_last_good_checkpoint(
     run, monkeypatch, value
 ):
     model = get_version(5).module().Model
@@ -554,14 +554,16 @@ def test_a_training_loss_that_is_no_number_stops_the_run_in_that_step_and_keeps_
 
 
 @pytest.mark.parametrize("where", ["weights", "moments"])
-def test_a_state_that_is_no_number_is_never_saved(saved, rhyme, where):
+def test_a_state_with_nan_is_never_saved(saved, rhyme, where):
     before = {path: path.read_bytes() for path in Path("run").iterdir()}
     trainer = trainer_of(1, rhyme)
     trainer.load_state(saved.read()["state"])
     p = next(trainer.model.parameters())
     with torch.no_grad():
         (p if where == "weights" else trainer.optimizers[0].state[p]["exp_avg"])[0, 0] = math.nan
-    with pytest.raises(UserError, match="a weight is no longer a number at step 20 .learning rate 0.01.*try a smaller"):
+    with pytest.raises(
+        UserError, match="a weight is not a number any more at step 20 .learning rate 0.01.*try a smaller"
+    ):
         saved.save(trainer)
     assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
 
@@ -611,7 +613,7 @@ def test_the_command_line_and_a_notebook_train_to_the_same_losses_to_the_last_bi
 
 
 @pytest.mark.parametrize("number", [1, 5, 9, 10])
-def test_neither_how_often_one_evaluates_nor_on_how_much_nor_saving_changes_training(number, rhyme):
+def test_evaluating_more_or_less_often_or_saving_does_not_change_training(number, rhyme):
     def trained(on_eval=lambda trainer: None, **changes):
         trainer = trainer_of(number, rhyme, **changes)
         trainer.train(on_eval, progress=False)
@@ -637,7 +639,7 @@ def threads():
 
 
 @pytest.mark.parametrize("number", [9, 10])
-def test_two_threads_give_the_same_losses_each_time_and_those_of_one_thread_to_four_places(
+def test_two_threads_give_the_same_losses_every_time_and_agree_with_one_thread_to_four_decimals(
     number, threads, shakespeare
 ):
     """Measured: 2e-7 after 8 steps. Differences in rounding grow with the steps: 1e-4 after 100."""
@@ -661,7 +663,7 @@ def test_two_threads_give_the_same_losses_each_time_and_those_of_one_thread_to_f
     assert one == pytest.approx(two, abs=1e-4)
 
 
-def test_training_holds_no_more_tensors_after_many_steps_than_after_a_few(rhyme):
+def test_training_keeps_no_more_tensors_after_many_steps_than_after_a_few(rhyme):
     import gc
 
     def held(steps):
@@ -676,7 +678,7 @@ def test_training_holds_no_more_tensors_after_many_steps_than_after_a_few(rhyme)
     assert held(5) == held(60)
 
 
-def test_a_clock_that_jumps_neither_ends_a_run_nor_makes_its_seconds_negative(rhyme, monkeypatch):
+def test_a_clock_that_jumps_does_not_end_a_run_or_make_its_seconds_negative(rhyme, monkeypatch):
     """The bar goes by the wall clock, which a sleeping laptop, or a user, sets to anything."""
     import time
 
@@ -716,7 +718,7 @@ def wrong_pass(monkeypatch):
 
 
 @pytest.mark.parametrize("factor", [1.01, 0.0, math.nan])
-def test_an_mps_device_that_computes_wrong_results_is_warned_of_once(wrong_pass, capsys, factor):
+def test_an_mps_device_that_computes_wrong_results_gets_one_warning(wrong_pass, capsys, factor):
     wrong_pass(factor)
     assert device.pick_device("mps") == device.pick_device("mps") == torch.device("mps")
     out, err = capsys.readouterr()
@@ -724,14 +726,14 @@ def test_an_mps_device_that_computes_wrong_results_is_warned_of_once(wrong_pass,
     assert "warning: the device 'mps' computes wrong results with torch" in err and "use --device cpu" in err
 
 
-def test_an_mps_device_that_computes_right_results_is_not_warned_of(wrong_pass, capsys):
+def test_an_mps_device_that_computes_right_results_gets_no_warning(wrong_pass, capsys):
     asked = wrong_pass(1.000001)  # the rounding of another order
     device.pick_device("mps")
     assert asked == ["mps", "cpu"]
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_comparison_leaves_the_random_stream_alone_and_is_not_made_for_the_cpu(wrong_pass):
+def test_the_mps_check_leaves_the_random_stream_alone_and_is_not_run_for_the_cpu(wrong_pass):
     asked = wrong_pass(2.0)
     before = torch.get_rng_state()
     device.pick_device("mps")
@@ -745,7 +747,7 @@ PRESENT = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_avail
 
 @pytest.mark.parametrize("name", PRESENT)
 @every_version(2)
-def test_a_gpu_trains_to_the_losses_of_the_cpu_to_three_places(version, name, rhyme):
+def test_a_gpu_trains_to_the_same_losses_as_the_cpu_to_three_decimals(version, name, rhyme):
     if not PRESENT[name]:
         pytest.skip(f"there is no {name} here")
 

@@ -58,7 +58,7 @@ def read_run(folder):
     return saved["state"]["step"], [record["step"] for record in saved["state"]["history"]]
 
 
-def test_a_training_whose_pipe_closes_goes_on_in_silence_to_its_end(tmp_path):
+def test_a_run_whose_pipe_closes_trains_to_the_end_without_printing(tmp_path):
     process = subprocess.Popen(TRAIN, cwd=tmp_path, env=environment(), text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)  # fmt: skip
     assert process.stdout.readline().startswith("v1 bigram")
@@ -83,7 +83,7 @@ def trained(tmp_path_factory):
 SAMPLE = [sys.executable, "-m", "babygpt.sample", "runs/v1", "--max-new-tokens"]
 
 
-def test_a_sample_whose_pipe_closes_ends_in_silence(trained):
+def test_a_sample_whose_pipe_closes_ends_without_a_message(trained):
     command = [*SAMPLE, "100000000"]
     process = subprocess.Popen(command, cwd=trained, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.read(1)
@@ -92,7 +92,7 @@ def test_a_sample_whose_pipe_closes_ends_in_silence(trained):
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_is_no_reason_to_fail(tmp_path, closed):
+def test_a_closed_stream_does_not_stop_a_run(tmp_path, closed):
     command = f"{' '.join(TRAIN)} {closed}"
     result = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
@@ -100,7 +100,7 @@ def test_a_closed_stream_is_no_reason_to_fail(tmp_path, closed):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_sample_onto_a_full_disk_says_so_in_one_sentence(trained):
+def test_a_sample_written_to_a_full_disk_says_so_in_one_sentence(trained):
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
             [*SAMPLE, "5"], cwd=trained, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
@@ -122,7 +122,7 @@ def test_a_console_that_lacks_a_character_shows_a_question_mark(trained):
     [(80, {"TERM": "dumb"}), (10, {"NO_COLOR": "1"})],
     ids=str,
 )
-def test_the_bar_stays_in_its_line_and_the_losses_stay_whole(tmp_path, columns, more):
+def test_the_bar_stays_on_its_line_and_the_losses_stay_readable(tmp_path, columns, more):
     status, shown = in_terminal(TRAIN, tmp_path, columns, TQDM_MININTERVAL="0", **more)
     assert status == 0 and "Traceback" not in shown
     assert not COLOR.search(shown)
@@ -134,13 +134,13 @@ def test_the_bar_stays_in_its_line_and_the_losses_stay_whole(tmp_path, columns, 
 
 
 @pytest.mark.parametrize(("columns", "more"), [(80, {"NO_COLOR": "1"}), (30, {"TERM": "dumb"})], ids=str)
-def test_the_help_has_no_colors_where_none_are_wanted(tmp_path, columns, more):
+def test_the_help_has_no_colors_if_none_are_wanted(tmp_path, columns, more):
     status, shown = in_terminal([*TRAIN[:3], "--help"], tmp_path, columns, **more)
     assert status == 0 and "Traceback" not in shown and "--max-iters" in shown
     assert "\x1b" not in shown
 
 
-def test_a_terminal_that_closes_stops_the_training_and_saves_it(tmp_path):
+def test_a_terminal_that_closes_stops_the_run_and_saves_it(tmp_path):
     long = [*TRAIN[:3], *"--max-iters 1000000 --eval-interval 1000000 --eval-iters 1".split()]
     status, _ = in_terminal(long, tmp_path, close_at=rb" [1-9]\d*/1000000")
     assert status == 130

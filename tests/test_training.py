@@ -62,7 +62,7 @@ def v10_model(**changes):
     return tiny_model(get_version(10), n_embd=24, **changes)
 
 
-def test_muon_moves_the_matrices_of_proj_and_ffwd_and_adamw_all_else():
+def test_muon_updates_the_matrices_of_proj_and_ffwd_and_adamw_everything_else():
     model = v10_model()
     muon, adamw = make_optimizers(model, TrainConfig(optimizer="muon"))
     assert isinstance(muon, Muon) and isinstance(adamw, torch.optim.AdamW)
@@ -74,7 +74,7 @@ def test_muon_moves_the_matrices_of_proj_and_ffwd_and_adamw_all_else():
     assert names == {f"blocks.{n}.{part}" for n in range(2) for part in parts}
 
 
-def test_a_step_of_muon_stretches_all_directions_about_alike_and_is_as_long_as_one_of_adamw():
+def test_a_step_of_muon_is_nearly_orthogonal_and_about_as_long_as_one_of_adamw():
     torch.manual_seed(0)
     model = v10_model()
     for optimizer in make_optimizers(model, TrainConfig(optimizer="muon", learning_rate=0.1, weight_decay=0)):
@@ -93,7 +93,7 @@ def test_a_step_of_muon_stretches_all_directions_about_alike_and_is_as_long_as_o
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0), (torch.float32, 0.03)])
 @pytest.mark.parametrize("shape", [(12, 12), (24, 6), (6, 24)])
-def test_muon_takes_the_steps_of_pytorchs_own(shape, dtype, tolerance):
+def test_muon_takes_the_same_steps_as_pytorchs_own(shape, dtype, tolerance):
     """PyTorch's computes in bfloat16, with about three digits; in float32 ours differs by as much as that rounds."""
     start = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
@@ -111,7 +111,7 @@ def test_muon_takes_the_steps_of_pytorchs_own(shape, dtype, tolerance):
     assert moved > 0.1
 
 
-def test_muon_in_float32_is_nowhere_rounded_to_bfloat16():
+def test_muon_in_float32_never_rounds_to_bfloat16():
     gradient = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
     steps = []
     for dtype in (torch.float32, torch.float64):
@@ -130,7 +130,7 @@ def test_muon_computes_in_the_precision_of_the_training(has_bfloat16, monkeypatc
     assert muon.dtype == (torch.bfloat16 if has_bfloat16 else torch.float32)
 
 
-def test_evening_out_keeps_the_directions_of_a_matrix():
+def test_orthogonalizing_keeps_the_singular_vectors_of_a_matrix():
     u, _, vt = torch.linalg.svd(torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), full_matrices=False)
     out = even_out(u @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.2, 0.1])) @ vt)
     inside = u.T @ out @ vt.T  # (5, 5): what it does to each direction
@@ -139,7 +139,7 @@ def test_evening_out_keeps_the_directions_of_a_matrix():
 
 
 @every_version(7, 8, 9, 10)
-def test_muon_is_refused_where_there_is_no_feed_forward_layer(version):
+def test_muon_is_refused_if_there_is_no_feed_forward_layer(version):
     with pytest.raises(UserError, match="muon needs a feed-forward layer"):
         make_optimizers(tiny_model(version), TrainConfig(optimizer="muon"))
 
@@ -152,7 +152,7 @@ def test_gradients_add_up_until_they_are_zeroed():
     assert torch.equal(model.weight.grad, 2 * once)
 
 
-def test_an_update_zeroes_the_gradients_of_the_one_before(rhyme):
+def test_an_update_zeroes_the_gradients_of_the_previous_one(rhyme):
     one, two = (trainer_of(5, rhyme) for _ in range(2))
     one.update()
     two.update()
@@ -163,7 +163,7 @@ def test_an_update_zeroes_the_gradients_of_the_one_before(rhyme):
     assert same_weights(one, two)
 
 
-def test_the_learning_rate_warms_up_in_a_line_and_falls_to_zero():
+def test_the_learning_rate_warms_up_linearly_and_falls_to_zero():
     def rates(schedule):
         config = TrainConfig(max_iters=110, learning_rate=1.0, warmup_iters=10, lr_schedule=schedule)
         return [learning_rate(step, config) for step in range(111)]
@@ -184,7 +184,7 @@ def test_the_schedule_is_what_the_optimizer_uses(rhyme):
     assert [record["lr"] for record in trainer.history] == pytest.approx([0.5, 0.375, 0.25, 0.125, 0])
 
 
-def test_a_long_gradient_is_shortened_and_a_short_one_is_not(rhyme):
+def test_a_large_gradient_is_clipped_and_a_small_one_is_not(rhyme):
     def norm_after_update(clip):
         trainer = trainer_of(1, rhyme, grad_clip=clip)
         trainer.update()
@@ -236,7 +236,7 @@ def test_an_evaluation_leaves_gradients_mode_and_random_streams_alone(rhyme):
     assert torch.equal(trainer.batches.get_state(), streams[1])
 
 
-def test_two_evaluations_of_a_model_agree_also_with_dropout(rhyme):
+def test_two_evaluations_of_a_model_agree_even_with_dropout(rhyme):
     trainer = trainer_of(10, rhyme, {"dropout": 0.3})
     assert trainer.evaluate() == trainer.evaluate()
 
@@ -254,7 +254,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(rhyme):
     assert not same_weights(first, other)
 
 
-def test_dropout_depends_on_the_seed_of_the_training_not_on_what_was_drawn_before(rhyme):
+def test_dropout_depends_on_the_seed_of_the_run_not_on_what_was_drawn_before(rhyme):
     def after_drawing(n):
         config = TrainConfig(**QUICK)
         model = tiny_model(get_version(10), vocab_size=rhyme.tokenizer.vocab_size, dropout=0.3)
@@ -274,7 +274,7 @@ def test_training_makes_exactly_max_iters_updates_and_evaluates_at_both_ends(rhy
     assert steps == {12}
 
 
-def test_a_loss_that_is_no_number_stops_the_training_with_advice(rhyme):
+def test_a_loss_that_is_not_a_number_stops_training_with_advice(rhyme):
     trainer = trainer_of(5, rhyme)
     with torch.no_grad():
         next(trainer.model.parameters()).fill_(math.nan)
@@ -294,7 +294,7 @@ def test_the_resumed_muon_run_ends_with_the_weights_of_the_uninterrupted_one(rhy
 
 
 @pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_takes_bfloat16_where_the_cpu_has_it(monkeypatch, has, dtype):
+def test_auto_means_bfloat16_if_the_cpu_has_it(monkeypatch, has, dtype):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
     assert pick_dtype("auto", torch.device("cpu")) == dtype
 
@@ -358,7 +358,7 @@ def test_weights_alone_are_not_enough_to_resume(rhyme, tmp_path):
     assert not same_weights(whole, resumed)
 
 
-def test_metrics_are_one_json_line_an_evaluation(rhyme, tmp_path):
+def test_metrics_are_one_json_line_per_evaluation(rhyme, tmp_path):
     run, trainer = Run(tmp_path / "run"), trained(5, rhyme)
     run.save(trainer)
     lines = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
@@ -367,7 +367,7 @@ def test_metrics_are_one_json_line_an_evaluation(rhyme, tmp_path):
     assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
 
 
-def test_the_best_model_is_kept_beside_the_last(rhyme, tmp_path):
+def test_the_best_model_is_kept_besides_the_latest(rhyme, tmp_path):
     run, trainer = Run(tmp_path / "run"), trainer_of(5, rhyme)
     for val in (3.0, 2.0, 2.5):
         trainer.update()
@@ -390,7 +390,7 @@ def test_a_loaded_model_gives_the_logits_of_the_saved_one(rhyme, tmp_path):
     assert tokenizer.chars == rhyme.tokenizer.chars
 
 
-def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path):
+def test_a_write_that_fails_leaves_the_old_file_intact(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"old")
     with pytest.raises(TypeError):
