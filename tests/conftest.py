@@ -1,8 +1,14 @@
 """What many tests share: the real text, a small text, and small models of every version."""
 
+import os
 import signal
 
 import pytest
+
+# Several tests run at a time, each with one thread, and so do the commands that they start. PyTorch reads this when it
+# is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from babygpt import cli
