@@ -5,21 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet
 
-# On Linux, torch from PyPI comes with 2.8 GB of CUDA. Where there is no NVIDIA GPU, PyTorch's own index has a build
-# without. "make TORCH=cuda" and "make TORCH=cpu" choose by hand.
-TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
-CPU_BUILDS := https://download.pytorch.org/whl/cpu
+# On Linux, torch from PyPI brings 2.8 GB of CUDA along. uv finds out whether there is a GPU, and installs the build
+# without CUDA if there is none. "make TORCH=cpu" and "make TORCH=cu130" choose by hand.
+TORCH ?= auto
 SYSTEM := $(shell uname -s)
 
-.PHONY: help setup setup-dev train test lint format notebooks results reproduce torture
+.PHONY: help setup setup-dev train test lint format notebooks lessons results reproduce torture
 
 help:
 	@echo "make train       train version 10 on tiny Shakespeare"
 	@echo "make test        lint, and run the tests"
 	@echo "make format      format the code with ruff"
 	@echo "make notebooks   write notebooks/ from lessons/"
-	@echo "make results     draw results/, and update its tables in the README, the lessons and the notebooks"
-	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and check their losses"
+	@echo "make lessons     run every solution notebook in full, and compare the numbers in the text with its output"
+	@echo "make results     redraw results/, and its tables in the README, the lessons and the notebooks"
+	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and compare their losses with recorded ones"
 	@echo "make torture     kill and resume 100 runs, and try every wrong input (up to 15 minutes)"
 	@echo "The first time, each one creates the environment .venv."
 
@@ -32,9 +32,10 @@ $(VENV)/ready: requirements.txt constraints.txt pyproject.toml
 		{ echo "babygpt needs Python 3.11 or newer, and $(PYTHON) is" `$(PYTHON) --version 2>&1` "- try: make PYTHON=python3.11"; exit 2; }
 	@echo "Creating the environment $(VENV) (once; this takes a few minutes) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@if [ "$(SYSTEM)" = Linux ] && [ "$(TORCH)" = cpu ]; then \
-		$(PIP) --no-deps --index-url $(CPU_BUILDS) --retries 0 --timeout 15 -c constraints.txt torch >/dev/null 2>&1 || \
-		echo "PyTorch's index of CPU builds cannot be reached. PyPI's build of torch works as well, but is 2.8 GB larger."; fi
+	@if [ "$(SYSTEM)" = Linux ]; then \
+		{ $(PIP) uv && UV_HTTP_RETRIES=0 $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=$(TORCH) \
+			--constraint constraints.txt torch; } >/dev/null 2>&1 || \
+		echo "The build of PyTorch without CUDA cannot be reached. The usual one works as well, but it is larger."; fi
 	@$(PIP) -r requirements.txt -c constraints.txt -e . || \
 		{ echo "The installation failed; the reason is above. Without a network it cannot work. Fix it, and run make again."; exit 2; }
 	@touch $@
@@ -61,12 +62,15 @@ format: setup-dev
 notebooks: setup-dev
 	@$(BIN)/python -m babygpt.course.notebooks
 
+lessons: setup-dev
+	@$(BIN)/python tests/full_lessons.py
+
 results: setup-dev
 	@$(BIN)/python -m babygpt.course.publish
 	@$(BIN)/python -m babygpt.course.notebooks
 
 reproduce: setup
-	@$(BIN)/python -m babygpt.reproduce
+	@$(BIN)/python -m babygpt.compare --versions 1-9 --out-dir runs/reproduce
 
 torture: setup-dev
 	@$(BIN)/python tests/torture.py

@@ -16,6 +16,7 @@ from babygpt.device import pick_device
 from babygpt.errors import require
 from babygpt.harness.runs import Run, latest_folder, new_folder
 from babygpt.harness.terminal import exit_status, parse, print_line
+from babygpt.harness.threads import worthwhile_threads
 from babygpt.sample import continue_text, example_prompt
 from babygpt.training import TrainConfig, Trainer, new_trainer
 from babygpt.versions import VERSIONS, Version, get_version, select
@@ -181,7 +182,9 @@ def describe(version: Version, trainer: Trainer) -> str:
 
 def train_and_save(trainer: Trainer, run: Run, version: Version) -> int:
     """Train to the end or until a signal, saving along the way; return the exit status."""
-    with stop_on_signal(trainer):
+    sizes = trainer.model.config
+    threads = worthwhile_threads(trainer.config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0))
+    with threads, stop_on_signal(trainer):
         trainer.train(on_eval=lambda trainer: report(trainer, run), on_pace=report_pace)
         if not trainer.stop or trainer.step >= trainer.config.max_iters:
             finish(trainer, run, version)
