@@ -492,20 +492,20 @@ def test_the_checkpoint_command_shows_module_settings_losses_and_weights(run):
     assert (status, err) == (0, "")
     size = Path("run/checkpoint.pt").stat().st_size
     assert out.startswith(f"{Path('run/checkpoint.pt')}: {size:,} bytes, format {checkpoints.FORMAT}\n")
-    assert "v10 dropout and scale-up, at step 8" in out and "65 characters" in out
+    assert "babygpt.v10, at step 8" in out and "CharTokenizer" in out
     assert "block_size 8" in out and "optimizer muon" in out and "seed 1337" in out
     for record in Run("run").read_metrics():
         assert f"{record['step']:>9,} {record['train']:>7.4f} {record['val']:>7.4f}\n" in out
     rows = {line.split()[0]: line.split(maxsplit=3)[1:] for line in out.splitlines() if line.count("  ") > 1}
     for name, tensor in Run("run").read()["state"]["model"].items():
         assert rows[name] == ["float32", f"{tensor.numel():,}", str(tuple(tensor.shape))]
-    assert "beside the weights:" in out and "optimizers, momentum_buffer: " in out and "rng, batches: " in out
+    assert "besides the weights:" in out and "optimizers, momentum_buffer: " in out and "rng, batches: " in out
 
 
 def test_the_checkpoint_command_also_takes_one_file(run):
     run(1, f"{QUICK} --out-dir run")
     status, out, _ = run(None, "run/best.pt", checkpoint.main)
-    assert status == 0 and "v1 bigram" in out and "token_embedding_table.weight" in out
+    assert status == 0 and "babygpt.v1" in out and "token_embedding_table.weight" in out
     assert "optimizers" not in out and "beside the weights" not in out
 
 
