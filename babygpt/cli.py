@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from babygpt.training import TrainConfig, Trainer, new_trainer
 from babygpt.versions import VERSIONS, Version, get_version, select
 
 SAMPLE_TOKENS = 500
+PACE_STEPS = 20  # steps to time before estimating how long training will take
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -185,7 +187,7 @@ def train_and_save(trainer: Trainer, run: Run, version: Version) -> int:
     sizes = trainer.model.config
     threads = worthwhile_threads(trainer.config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0))
     with threads, stop_on_signal(trainer):
-        trainer.train(on_eval=lambda trainer: report(trainer, run), on_pace=report_pace)
+        trainer.train(on_eval=lambda trainer: report(trainer, run), on_step=PaceReport())
         if not trainer.stop or trainer.step >= trainer.config.max_iters:
             finish(trainer, run, version)
             return 0
@@ -202,12 +204,27 @@ def report(trainer: Trainer, run: Run) -> None:
     print_line(f"step {last['step']:{width}d}: train {last['train']:.2f}, val {last['val']:.2f}")
 
 
-def report_pace(seconds: float) -> None:
-    """Say how long training will take, if that is long enough to wonder."""
-    if seconds >= 90:
-        print_line(f"This will take about {seconds / 60:.0f} minutes.")
-    elif seconds >= 20:
-        print_line(f"This will take about {seconds:.0f} seconds.")
+class PaceReport:
+    """Says once, after the first steps, how long the rest will take, if that is long enough to wonder."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.start = 0.0
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Count a step."""
+        self.steps += 1
+        if self.steps == 1:  # the first step is slower than the others
+            self.start = time.perf_counter()
+        elif self.steps == 1 + PACE_STEPS:
+            config = trainer.config
+            left = config.max_iters - trainer.step
+            evaluation = trainer.history[0]["seconds"]  # the first one came before any step
+            pace = (time.perf_counter() - self.start) / PACE_STEPS
+            seconds = left * (pace + evaluation / config.eval_interval)
+            if seconds >= 20:
+                minutes = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+                print_line(f"This will take about {minutes}.")
 
 
 def finish(trainer: Trainer, run: Run, version: Version) -> None:

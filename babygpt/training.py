@@ -22,7 +22,6 @@ from babygpt.train_config import TrainConfig, learning_rate
 from babygpt.versions import select
 
 CHECK_INTERVAL = 100  # steps between two checks of the loss on a GPU
-PACE_STEPS = 20  # steps to measure before estimating how long training will take
 
 EVAL_TOKENS = 16_384  # evaluation stores no gradients, so it can process many batches at once
 
@@ -110,14 +109,14 @@ class Trainer:
     def train(
         self,
         on_eval: Callable[["Trainer"], None] = lambda trainer: None,
-        on_pace: Callable[[float], None] = lambda seconds: None,
+        on_step: Callable[["Trainer"], None] = lambda trainer: None,
         progress: bool = True,
     ) -> None:
         """Train up to step max_iters, evaluating along the way and at the end.
 
         Args:
             on_eval: called after each evaluation.
-            on_pace: called once, after PACE_STEPS steps, with an estimate of the seconds that are left.
+            on_step: called after each step.
             progress: show a progress bar, if there is a terminal to show it on.
 
         Raises:
@@ -135,27 +134,19 @@ class Trainer:
         )
         self.model.train()
         start = time.perf_counter() - self.seconds
-        evaluating, first = 0.0, self.step
         with bar:
             while True:
                 due = self.step % config.eval_interval == 0 or self.step == config.max_iters
                 if due and not (self.history and self.history[-1]["step"] == self.step):
-                    before = time.perf_counter()
                     losses = self.evaluate()
-                    evaluating = time.perf_counter() - before
                     self.seconds = time.perf_counter() - start
                     self.history.append({"step": self.step, **losses, "lr": self.lr, "seconds": round(self.seconds, 3)})
                     on_eval(self)
                 if self.step >= config.max_iters or self.stop:
                     break
-                if self.step == first + 1:  # the first step is slow
-                    pace_start = time.perf_counter()
-                if self.step == first + 1 + PACE_STEPS:
-                    pace = (time.perf_counter() - pace_start) / PACE_STEPS
-                    steps = config.max_iters - self.step
-                    on_pace(steps * pace + steps / config.eval_interval * evaluating)
                 self.update()
                 bar.update()
+                on_step(self)
         self.seconds = time.perf_counter() - start
 
     def update(self) -> Tensor:
