@@ -1,5 +1,6 @@
 """Every check of an exercise passes on the solution and fails on wrong answers that people give."""
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -7,7 +8,7 @@ import pkgutil
 import pytest
 
 import babygpt.course.checks
-from babygpt.course.checks import CheckFailed
+from babygpt.course.checks import CheckFailed, choose, solved
 
 LESSONS = sorted(m.name for m in pkgutil.iter_modules(babygpt.course.checks.__path__) if m.name.startswith("lesson_"))
 ANSWERS = {name: importlib.import_module(f"answers.{name}").ANSWERS for name in LESSONS}
@@ -18,10 +19,28 @@ def named(check):
     return f"{check.exercise}-{check.__name__}"
 
 
-@pytest.mark.parametrize(("check", "right"), [case[:2] for case in CASES], ids=[named(case[0]) for case in CASES])
-def test_a_check_passes_on_a_right_answer(check, right, capsys):
-    check(*right if isinstance(right, tuple) else (right,))
+def as_arguments(answer):
+    """What a check is called with: some take several answers."""
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def all_right(right):
+    """The right answers to an exercise, by name. There may be one, or several in a dictionary."""
+    return right if isinstance(right, dict) else {"the solution": right}
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [
+        pytest.param(check, answer, id=f"{named(check)}-{name}")
+        for check, right, _ in CASES
+        for name, answer in all_right(right).items()
+    ],
+)
+def test_a_check_passes_on_a_right_answer(check, answer, capsys):
+    check(*as_arguments(answer))
     assert capsys.readouterr().out == f"Exercise {check.exercise} is right.\n"
+    assert solved(check.exercise)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +53,9 @@ def test_a_check_passes_on_a_right_answer(check, right, capsys):
 )
 def test_a_check_fails_on_a_wrong_answer_and_says_where_to_look(check, answer, message):
     with pytest.raises(CheckFailed, match=message) as failure:
-        check(*answer if isinstance(answer, tuple) else (answer,))
+        check(*as_arguments(answer))
     assert str(failure.value).startswith(f"Exercise {check.exercise}: ")
+    assert not solved(check.exercise)
 
 
 @pytest.mark.parametrize("check", [case[0] for case in CASES], ids=[named(case[0]) for case in CASES])
@@ -59,3 +79,12 @@ def test_every_check_of_a_lesson_has_a_right_answer_and_two_wrong_ones(name):
     assert checks == set(ANSWERS[name])
     for check, (_, wrong) in ANSWERS[name].items():
         assert len(wrong) >= 2, check.__name__
+
+
+def test_choose_takes_the_learners_piece_only_once_its_check_has_passed(capsys):
+    check, right, _ = next(case for case in CASES if case[0].exercise == "3.1")
+    with contextlib.suppress(CheckFailed):
+        check(lambda: [0, 0, 0])
+    assert choose("3.1", "mine", "the package's") == "the package's"
+    check(*as_arguments(list(all_right(right).values())[0]))
+    assert choose("3.1", "mine", "the package's") == "mine"

@@ -1,18 +1,21 @@
 """Lessons and the notebooks generated from them: the same text, and they run from top to bottom."""
 
 import base64
+import contextlib
 import os
 import re
 import sys
-from types import SimpleNamespace
 
 import jupytext
+import matplotlib
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 
-from babygpt.course import checks, notebooks
+from babygpt.course import checks, lab, notebooks
 from babygpt.course.notebooks import ROOT, build, lessons, render, targets
 from babygpt.errors import UserError
 
@@ -22,6 +25,8 @@ TOPICS = [
     "10_dropout_scale_up",
 ]  # fmt: skip
 every_lesson = pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.stem)
+
+EXERCISE = r"Exercise \d+\.[\dA-C]"
 
 
 def tagged(notebook, tag):
@@ -40,7 +45,7 @@ def test_there_is_a_lesson_for_each_version_and_one_before():
 
 
 def test_the_committed_notebooks_are_what_the_lessons_generate():
-    """`make notebooks` mends this."""
+    """`make notebooks` fixes this."""
     expected = targets()
     found = {path: path.read_bytes() for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_" not in str(path)}
     assert sorted(found) == sorted(expected)
@@ -66,7 +71,7 @@ def test_a_notebook_is_valid_and_carries_no_outputs(lesson):
 def test_learners_get_stubs_and_no_solutions_and_the_solutions_the_reverse(lesson):
     learner, solved = build(lesson, solutions=False), build(lesson, solutions=True)
     stubs, answers = tagged(learner, "stub"), tagged(solved, "solution")
-    assert len(stubs) == len(answers) >= (2 if lesson.stem != "00_setup" else 1)
+    assert len(stubs) == len(answers) >= (3 if lesson.stem != "00_setup" else 1)
     assert not tagged(learner, "solution") and not tagged(solved, "stub")
     assert len(tagged(learner, "check")) == len(tagged(solved, "check")) == len(stubs)
     assert "<summary>Solution" not in "".join(cell.source for cell in learner.cells + solved.cells)
@@ -77,25 +82,72 @@ def test_learners_get_stubs_and_no_solutions_and_the_solutions_the_reverse(lesso
 
 
 @every_lesson
-def test_only_the_stub_may_fail_never_a_check(lesson):
-    learner, solved = build(lesson, solutions=False), build(lesson, solutions=True)
-    assert tagged(learner, "raises-exception") == tagged(learner, "stub")
-    assert not tagged(solved, "raises-exception")
+def test_code_that_only_draws_is_folded_and_its_picture_is_not(lesson):
+    text = lesson.read_text(encoding="utf-8")
+    folds = re.findall(r"<details><summary>The code of the picture</summary>\n\n```python tags=\[\"picture\"\]\n", text)
+    for solutions in (False, True):
+        pictures = tagged(build(lesson, solutions), "picture")
+        assert len(pictures) == len(folds) == text.count('tags=["picture"]')
+        assert all(cell.metadata.jupyter.source_hidden for cell in pictures)
+        long = [cell.source for cell in code(build(lesson, solutions)) if only_draws(cell)]
+        assert not long, long[0]
+
+
+def only_draws(cell):
+    """Whether a cell has more than 20 lines, nearly all of which draw."""
+    lines = [line for line in cell.source.splitlines() if line.strip()]
+    drawing = [line for line in lines if re.search(r"\bax\b|\baxes\b|\bfig\b|plt\.|color|alpha=|lw=", line)]
+    return "picture" not in cell.metadata.tags and len(lines) > 20 and len(drawing) > 0.6 * len(lines)
+
+
+@every_lesson
+def test_comments_for_the_tests_do_not_reach_the_notebooks(lesson):
+    for solutions in (False, True):
+        assert "<!-- quoted" not in render(build(lesson, solutions)).decode("utf-8")
+
+
+def exercises(lesson):
+    """The exercises of a lesson: (number, text)."""
+    parts = re.split(r"^### Exercise (\d+\.[\dA-C]) · ", lesson.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [
+        (number, re.split(r"^##+ ", text, flags=re.MULTILINE)[0])
+        for number, text in zip(parts[1::2], parts[2::2], strict=True)
+    ]
 
 
 @every_lesson
 def test_every_exercise_has_a_card_a_stub_a_hint_a_solution_and_a_check_in_this_order(lesson):
-    text = lesson.read_text(encoding="utf-8")
-    exercises = re.split(r"^### Exercise ", text, flags=re.MULTILINE)[1:]
-    number = str(int(lesson.stem[:2]))
-    for i, exercise in enumerate(exercises, 1):
-        assert exercise.startswith(f"{number}.{i} · ")
+    for number, exercise in exercises(lesson):
         marks = [r"\*Difficulty \d of 5 · \d+ minutes · you learn", r'```python tags=\["stub"\]',
                  "<details><summary>Hint</summary>", "<details><summary>Solution</summary>",
                  r'```python tags=\["solution"\]', r'```python tags=\["check"\]']  # fmt: skip
         places = [m.start() if (m := re.search(mark, exercise)) else -1 for mark in marks]
-        assert -1 not in places and places == sorted(places), exercise[:60]
-    assert 2 <= len(exercises) <= 4
+        assert -1 not in places and places == sorted(places), number
+
+
+@every_lesson
+def test_exercises_are_numbered_and_the_piece_that_a_lesson_builds_comes_before_it_is_shown(lesson):
+    number = str(int(lesson.stem[:2]))
+    found = [name.partition(".")[2] for name, _ in exercises(lesson)]
+    letters, digits = ([name for name in found if name.isalpha() == wanted] for wanted in (True, False))
+    assert [n.partition(".")[0] for n, _ in exercises(lesson)] == [number] * len(found)
+    assert digits == [str(i) for i in range(1, len(digits) + 1)] and 2 <= len(digits) <= 5
+    assert letters == list("ABC")[: len(letters)]
+    if lesson.stem != "00_setup":
+        assert letters and found[: len(letters)] == letters
+        build_it = lesson.read_text(encoding="utf-8").partition("\n## Build it\n")[2].partition("\n## Prove it\n")[0]
+        assert f"### Exercise {number}.A · " in build_it
+        assert 'choose("' in build_it
+
+
+@every_lesson
+def test_a_prediction_that_needs_a_run_has_a_cell_that_runs_it(lesson):
+    promised = {"2.4", "3.3", "4.4", "5.4", "6.2", "7.2", "7.3", "8.3"}
+    for number, exercise in exercises(lesson):
+        has_payoff = 'tags=["payoff"]' in exercise
+        assert has_payoff or number not in promised, number
+        if has_payoff:
+            assert f'solved("{number}")' in exercise and "<details><summary>What we found</summary>" in exercise, number
 
 
 @every_lesson
@@ -126,7 +178,7 @@ def test_links_lead_somewhere_from_the_page_and_from_both_notebooks(lesson):
 
 @every_lesson
 def test_names_in_checks_are_called_by_the_lesson(lesson):
-    """No check without an exercise."""
+    """There is no check without an exercise."""
     module = __import__(f"babygpt.course.checks.lesson_{lesson.stem[:2]}", fromlist=["*"])
     names = {name for name, f in vars(module).items() if hasattr(f, "exercise")}
     text = lesson.read_text(encoding="utf-8")
@@ -134,81 +186,95 @@ def test_names_in_checks_are_called_by_the_lesson(lesson):
     assert checks.CheckFailed is not None
 
 
-def test_the_first_cell_does_nothing_where_babygpt_is_installed(monkeypatch):
-    monkeypatch.setattr("subprocess.run", lambda *a, **k: pytest.fail("it fetched something"))
-    exec(compile(notebooks.BOOTSTRAP, "bootstrap", "exec"), {})
+def test_the_first_cell_does_nothing_if_babygpt_is_installed():
+    exec(compile(notebooks.FIRST_CELL, "first cell", "exec"), {})
 
 
-def test_the_first_cell_says_what_to_do_where_babygpt_is_missing(monkeypatch):
+def test_the_first_cell_says_what_to_do_if_babygpt_is_missing(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match="put the address of the repository into REPOSITORY"):
-        exec(compile(notebooks.BOOTSTRAP, "bootstrap", "exec"), {})
-    commands = []
-    monkeypatch.setattr("subprocess.run", lambda command: commands.append(command) or SimpleNamespace(returncode=0))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    given = notebooks.BOOTSTRAP.replace('REPOSITORY = ""', 'REPOSITORY = "https://host.example/babygpt"')
-    exec(compile(given, "bootstrap", "exec"), {})
-    assert commands[0][:2] == ["git", "clone"] and "https://host.example/babygpt" in commands[0]
-    assert commands[1][1:4] == ["-m", "pip", "install"]
-
-
-def test_the_first_cell_says_what_failed_when_it_cannot_fetch(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("subprocess.run", lambda command: SimpleNamespace(returncode=128))
-    given = notebooks.BOOTSTRAP.replace('REPOSITORY = ""', 'REPOSITORY = "https://host.example/wrong"')
-    with pytest.raises(SystemExit, match="git clone --depth 1 https://host.example/wrong babygpt-course failed"):
-        exec(compile(given, "bootstrap", "exec"), {})
+    with pytest.raises(SystemExit, match="Choose the kernel of babygpt's environment .venv"):
+        exec(compile(notebooks.FIRST_CELL, "first cell", "exec"), {})
 
 
 # Execution
 
 
-def execute(notebook, folder):
-    """Run a notebook's cells in a kernel of this Python, in `folder`, with trainings cut short."""
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": folder}})
+@pytest.fixture
+def execute(tmp_path, monkeypatch):
+    """Run the cells of a notebook in this process, with short runs of training; return [(cell, output, error)].
+
+    A kernel of its own for each notebook would take four seconds to start. One test below uses a real one.
+    """
+    matplotlib.use("agg")
+    monkeypatch.setattr(lab, "FAST", True)
+    monkeypatch.setattr(checks.core, "_solved", set())
+
+    def execute(notebook):
+        InteractiveShell.clear_instance()
+        shell = InteractiveShell.instance(colors="nocolor")
+        shell.run_line_magic("matplotlib", "inline")
+        found = []
+        with contextlib.chdir(tmp_path):
+            for cell in code(notebook):
+                with capture_output() as captured:
+                    result = shell.run_cell(cell.source, store_history=True)
+                found.append((cell, captured.stdout, result.error_before_exec or result.error_in_exec))
+        assert found
+        return found
+
+    yield execute
+    matplotlib.pyplot.close("all")
+    InteractiveShell.clear_instance()
+
+
+@every_lesson
+def test_the_solutions_run_from_top_to_bottom_and_every_check_passes(lesson, execute):
+    for cell, output, error in execute(build(lesson, solutions=True)):
+        assert error is None, f"{cell.source}\n{output}"
+        if "check" in cell.metadata.tags:
+            assert re.fullmatch(rf"({EXERCISE} is right\.\n)+", output), output
+        if "payoff" in cell.metadata.tags:
+            assert "Solve exercise" not in output, output
+        if "shows-false" not in cell.metadata.tags:
+            assert not re.search(r"\bFalse\b", output), f"a claim is false:\n{cell.source}\n{output}"
+        if not re.search(r"lab\.shapes|sample_text|warn", cell.source):
+            assert [line for line in output.splitlines() if len(line) > 110] == []
+
+
+@every_lesson
+def test_the_learners_notebook_runs_to_the_end_with_every_exercise_open(lesson, execute):
+    """So no cell needs the solution of an exercise before it, and nothing is red."""
+    for cell, output, error in execute(build(lesson, solutions=False)):
+        assert error is None, f"{cell.source}\n{output}"
+        if "check" in cell.metadata.tags:
+            assert re.fullmatch(rf"({EXERCISE} is still open\.\n)+", output), output
+        if "payoff" in cell.metadata.tags:
+            assert "Solve exercise" in output, output
+
+
+def test_a_notebook_runs_in_a_kernel_of_its_own(tmp_path):
+    notebook = build(lessons()[3], solutions=True)
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
     # The kernel of this very environment, whatever kernels the machine has.
     client.create_kernel_manager()
     client.km._kernel_spec = KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
     client.execute(env=os.environ | {"BABYGPT_FAST": "1"})
-    executed = [cell for cell in code(notebook) if cell.execution_count is not None]
-    assert executed, "no code cell was executed"
-    assert len(executed) == len(code(notebook))
-    return notebook
+    assert all(cell.execution_count for cell in code(notebook))
+    assert not any(output.output_type == "error" for cell in code(notebook) for output in cell.outputs)
 
 
-def errors(cell):
-    return [output.ename for output in cell.outputs if output.output_type == "error"]
-
-
-def printed(cell):
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+MINUTES = r"^\*Classroom: (\d+) minutes of talk, (\d+) of exercises · self-study: about (\d+) minutes"
 
 
 @every_lesson
-def test_the_solutions_run_from_top_to_bottom_and_every_check_passes(lesson, tmp_path):
-    notebook = execute(build(lesson, solutions=True), tmp_path)
-    for cell in tagged(notebook, "check"):
-        assert re.fullmatch(r"(Exercise \d+\.\d is right\.\n)+", printed(cell)), printed(cell)
-    assert not any(errors(cell) for cell in code(notebook))
-
-
-@every_lesson
-def test_the_learners_notebook_runs_to_the_end_with_every_exercise_open(lesson, tmp_path):
-    """So no cell needs the solution of an exercise before it."""
-    notebook = execute(build(lesson, solutions=False), tmp_path)
-    for cell in code(notebook):
-        expected = ["NotImplementedError"] if "stub" in cell.metadata.tags else []
-        assert errors(cell) == expected, cell.source
-    for cell in tagged(notebook, "check"):
-        assert re.fullmatch(r"(Exercise \d+\.\d is still open\.\n)+", printed(cell)), printed(cell)
-
-
-@every_lesson
-def test_the_map_gives_the_minutes_of_the_lesson_and_links_to_it(lesson):
-    minutes = re.search(r"^\*About (\d+) minutes", lesson.read_text(encoding="utf-8"), flags=re.MULTILINE)[1]
+def test_the_minutes_of_a_lesson_add_up_and_the_map_repeats_them(lesson):
+    text = lesson.read_text(encoding="utf-8")
+    talk, exercise, alone = map(int, re.search(MINUTES, text, flags=re.MULTILINE).groups())
+    assert exercise == sum(map(int, re.findall(r"^\*Difficulty \d of 5 · (\d+) minutes", text, flags=re.MULTILINE)))
+    assert alone >= talk + exercise
     rows = (lesson.parent / "README.md").read_text(encoding="utf-8").splitlines()
     row = next(row for row in rows if f"]({lesson.name})" in row)
-    assert row.split("|")[3].strip() == minutes
+    assert [cell.strip() for cell in row.split("|")[3:5]] == [f"{talk} + {exercise}", str(alone)]
 
 
 def test_a_notebook_carries_the_pictures_of_its_lesson(tmp_path):

@@ -1,13 +1,15 @@
 """Notebooks from lessons: `python -m babygpt.course.notebooks` writes `notebooks/` from `lessons/`.
 
-A lesson is jupytext Markdown: prose, and ```python cells that may carry tags.
+A lesson is jupytext Markdown: prose, and ```python cells that may have tags.
 
-    tags=["stub"]        the learner's version of an exercise; it ends in NotImplementedError
+    tags=["stub"]        the learner's version of an exercise, which raises NotImplementedError when it is called
     tags=["solution"]    the answer, folded in the lesson, only in `notebooks/solutions/`
     tags=["check"]       the call of a function in `babygpt/course/checks/`, in both
+    tags=["payoff"]      what comes of a right answer, in both; says so if the exercise is still open
+    tags=["picture"]     code that only draws: folded in the lesson, and hidden in the notebooks
 
-Each notebook gets a first cell that fetches babygpt where it is missing (Colab), and does
-nothing elsewhere. The same lessons give the same bytes: cell ids are numbers, and nothing carries outputs.
+Comments such as `<!-- quoted: ... -->` stay in the lesson. Each notebook gets a first cell that checks that babygpt is
+installed. The same lessons always give the same bytes: cell ids are numbers, and no outputs are stored.
 """
 
 import re
@@ -23,37 +25,30 @@ from babygpt.errors import require
 from babygpt.harness.files import write_atomically
 from babygpt.harness.terminal import run_command
 
-OPEN_FOLD = re.compile(r"<details><summary>Solution</summary>\s*\Z")
+FOLDS = {
+    "solution": re.compile(r"<details><summary>Solution</summary>\s*\Z"),
+    "picture": re.compile(r"<details><summary>The code of the picture</summary>\s*\Z"),
+}
+QUOTED = re.compile(r"<!-- quoted:.*?-->\n?", re.DOTALL)
 ROOT = Path(__file__).resolve().parents[2]
 
-REPOSITORY = ""  # the public address of this project; set it once it has one, and run `make notebooks`
-BOOTSTRAP = f'''\
-# Where babygpt is not installed, on Colab say, this fetches it. Elsewhere it does nothing.
-REPOSITORY = "{REPOSITORY}"  # @param {{type:"string"}} the address to clone babygpt from
-
-import importlib.util, subprocess, sys
+FIRST_CELL = """\
+# This cell does nothing if babygpt is installed, and otherwise says what to do.
+import importlib.util
 
 if importlib.util.find_spec("babygpt") is None:
-    if not REPOSITORY:
-        raise SystemExit(
-            "babygpt is not installed in this Python. On your own machine, choose the kernel of babygpt's .venv; "
-            "on Colab, put the address of the repository into REPOSITORY above."
-        )
-    for command in (
-        ["git", "clone", "--depth", "1", REPOSITORY, "babygpt-course"],
-        [sys.executable, "-m", "pip", "install", "--quiet", "-e", "babygpt-course"],
-    ):
-        if subprocess.run(command).returncode:
-            raise SystemExit(f"{{' '.join(command)}} failed: see above; is REPOSITORY right, and is there a network?")
-    sys.path.insert(0, "babygpt-course")'''
+    raise SystemExit(
+        "babygpt is not installed in this Python. Choose the kernel of babygpt's environment .venv; "
+        "on Colab, upload or clone the repository first and run: %pip install -e babygpt"
+    )"""
 
 
 @dataclass(frozen=True)
 class NotebookConfig:
-    """Write the notebooks that the lessons stand for."""
+    """Write the notebooks that belong to the lessons."""
 
     check: bool = False
-    """Write nothing; exit with status 1 if a notebook is not what its lesson gives."""
+    """Write nothing; exit with status 1 if a notebook does not match its lesson."""
 
 
 def lessons(folder: Path = ROOT / "lessons") -> list[Path]:
@@ -64,32 +59,32 @@ def lessons(folder: Path = ROOT / "lessons") -> list[Path]:
 def build(lesson: Path, solutions: bool) -> NotebookNode:
     """The notebook of a lesson: the learner's, or the one with the solutions."""
     source = jupytext.reads(lesson.read_text(encoding="utf-8"), fmt="md")
-    cells, folded = [], False
+    cells: list[NotebookNode] = []
+    fold = None
     for cell in source.cells:
         tags = cell.metadata.get("tags", [])
-        if cell.cell_type == "markdown":
-            # The fold around a solution is for readers of the page: learners get nothing of what
-            # it holds, and in the other notebook it stands open.
-            text = cell.source
-            if folded and "</details>" in text:
-                inside, text = text.split("</details>", 1)
-                text = inside + text if solutions else text
-                folded = False
-            elif folded and not solutions:
-                text = ""
-            if OPEN_FOLD.search(text):
-                text, folded = OPEN_FOLD.sub("", text), True
-            if text.strip():
-                cells.append(with_pictures(text.strip(), lesson.parent))
-                cells[-1].source = relink(cells[-1].source, solutions)
-        elif solutions and "stub" not in tags or not solutions and not folded:
-            new = nbformat.v4.new_code_cell(cell.source)
-            # Only the bare stub may fail: a check that fails must stop "Run all".
-            new.metadata["tags"] = [*tags, "raises-exception"] if "stub" in tags else tags
-            cells.append(new)
-    bootstrap = nbformat.v4.new_code_cell(BOOTSTRAP)
-    bootstrap.metadata.update(tags=["bootstrap"], jupyter={"source_hidden": True}, cellView="form")
-    cells.insert(1, bootstrap)
+        hidden = fold == "solution" and not solutions
+        if cell.cell_type == "code":
+            if "stub" in tags if solutions else hidden:
+                continue
+            new = nbformat.v4.new_code_cell(cell.source, metadata={"tags": tags})
+            cells.append(hide(new) if "picture" in tags else new)
+            continue
+        # Folds are for readers of the page. Learners get nothing of a solution, and all else is open in the notebooks.
+        text = QUOTED.sub("", cell.source)
+        if fold and "</details>" in text:
+            inside, text = text.split("</details>", 1)
+            text = text if hidden else inside + text
+            fold = None
+        elif hidden:
+            text = ""
+        for name, opening in FOLDS.items():
+            if opening.search(text):
+                text, fold = opening.sub("", text), name
+        if text.strip():
+            cells.append(with_pictures(text.strip(), lesson.parent))
+            cells[-1].source = relink(cells[-1].source, solutions)
+    cells.insert(1, hide(nbformat.v4.new_code_cell(FIRST_CELL, metadata={"tags": ["first"]})))
     for number, cell in enumerate(cells):
         cell.id = f"{lesson.stem[:2]}-{number:03d}"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -99,13 +94,19 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
     return notebook
 
 
+def hide(cell: NotebookNode) -> NotebookNode:
+    """The same code cell with its input folded, in Jupyter and on Colab; its output stays visible."""
+    cell.metadata.update(jupyter={"source_hidden": True}, cellView="form")
+    return cell
+
+
 def with_pictures(text: str, folder: Path) -> NotebookNode:
     """A Markdown cell that carries its pictures: Jupyter shows none from outside the folder it was started in."""
     pictures = {}
 
     def attach(match: re.Match) -> str:
         path = folder / match[2]
-        require(path.is_file(), f"{folder.name} show a picture that is missing: {match[2]}")
+        require(path.is_file(), f"a page in {folder.name} shows a picture that is missing: {match[2]}")
         pictures[path.name] = {"image/png": b64encode(path.read_bytes()).decode("ascii")}
         return f"{match[1]}(attachment:{path.name})"
 
@@ -141,12 +142,12 @@ def write(config: NotebookConfig) -> int:
     stale = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
     if config.check:
         for path in stale:
-            print(f"{path.relative_to(ROOT)} is not what its lesson gives: run `make notebooks`")
+            print(f"{path.relative_to(ROOT)} does not match its lesson: run `make notebooks`")
         return 1 if stale else 0
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, files[path])
-    print(f"{len(files)} notebooks in {ROOT / 'notebooks'}, {len(stale)} of them written anew")
+    print(f"{len(files)} notebooks in {ROOT / 'notebooks'}, {len(stale)} of them changed")
     return 0
 
 
