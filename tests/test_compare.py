@@ -15,6 +15,7 @@ from babygpt.compare import (
     ablations,
     default_weights,
     jobs,
+    kinds,
     pictures,
     recorded,
     studies,
@@ -385,7 +386,7 @@ def test_the_best_loss_is_the_lowest_of_the_run_and_gets_a_verdict_of_its_own():
     before, after = made_up_row("v1", [2.5, 2.51, 2.49]), made_up_row("v2", [2.5, 2.51, 2.49], "v1")
     for record, lowest in zip(after.records, [2.1, 2.12, 2.11], strict=True):
         record["history"][1]["val"] = lowest
-    cells = table.cells([before, after], studies.WITH_BEST)[1]
+    cells = table.cells([before, after], kinds.WITH_BEST)[1]
     assert (cells["best val loss"], cells["at step"]) == ("2.110 ± 0.010", "10")
     assert (cells["verdict"], cells["verdict on the best"]) == ("no difference", "helped")
 

@@ -8,8 +8,9 @@ from statistics import mean
 import pytest
 
 from babygpt.compare import recorded
+from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
-from babygpt.compare.studies import EQUAL, LECTURE, SEARCH_SEED, STUDIES, plan
+from babygpt.compare.studies import EQUAL, LECTURE, SEARCH_SEED, plan
 from babygpt.compare.table import FIRST_SEED
 from babygpt.course import publish
 from babygpt.course.notebooks import ROOT

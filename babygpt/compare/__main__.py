@@ -14,12 +14,12 @@ import tyro
 
 from babygpt.compare import recorded, speed
 from babygpt.compare.jobs import Job, Record, read_record, run_all
+from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
 from babygpt.compare.studies import (
     FIRST_RATES,
     QUICK_RATES,
     SEARCH_SEED,
-    STUDIES,
     can_train,
     check_text,
     next_rate,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from babygpt.compare import recorded, speed
-from babygpt.compare.studies import STUDIES, Study, plan
+from babygpt.compare.kinds import STUDIES, Study
+from babygpt.compare.studies import plan
 from babygpt.compare.table import Row, as_markdown, cells, change, judge
 from babygpt.compare.verdict import TEST
 from babygpt.harness.files import write_atomically

@@ -1,49 +1,16 @@
 """What each comparison trains: its rows, with the flags of their runs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from babygpt.compare.jobs import Job, read_record, training_text
-from babygpt.compare.table import USUAL, Row
+from babygpt.compare.table import Row
 from babygpt.data import Corpus
 from babygpt.errors import UserError, require
 from babygpt.versions import VERSIONS, Recipe, Version
-
-
-@dataclass(frozen=True)
-class Study:
-    """A comparison: what it is called, and how it is shown."""
-
-    stem: str
-    """The name of its files, without their ends."""
-    title: str
-    seeds: int
-    """How many runs of each row are recorded, by default."""
-    picture: str = "steps"
-    """What the losses are drawn against: steps, characters, blocks, or "" for no picture."""
-    columns: tuple[str, ...] = USUAL
-    note: str = ""
-    """A paragraph for its page: what is the same for all rows, and what isn't."""
-
-
-WITH_BEST = (
-    "version", "what it adds", "parameters", "steps", "rate", "train loss", "val loss", "change", "verdict",
-    "best val loss", "at step", "change of the best", "verdict on the best",
-)  # fmt: skip
-
-STUDIES = {
-    "lecture": Study(
-        "ladder", "The ladder: the lecture's recipes, and ours for version 10 on a laptop", 1, "characters"
-    ),
-    "equal": Study("ladder-equal", "The ladder with the same steps and the same batches for every version", 6),
-    "ablation": Study("ablation", "The changes of version 8, one at a time", 3, "blocks"),
-    "depth": Study("depth", "Layer norm in shallow and deep stacks", 3, "blocks"),
-    "scale": Study("scale", "Version 5 with and without the scale of the scores", 5, ""),
-    "dropout": Study("dropout", "Dropout in a large model on little text", 3, columns=WITH_BEST),
-}
 
 LECTURE = {1: 2.5, 5: 2.4, 6: 2.28, 7: 2.24, 8: 2.08, 9: 2.06, 10: 1.48}
 
@@ -111,7 +78,7 @@ def plan(kind: str, versions: str = "1-10", max_iters: int | None = None, quick:
     """The rows of a comparison, not yet trained.
 
     Args:
-        kind: one of STUDIES.
+        kind: one of `kinds.STUDIES`.
         versions: which versions, in the comparisons of versions.
         max_iters: another number of steps.
         quick: a few steps only.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from babygpt.compare import speed
+from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
-from babygpt.compare.studies import STUDIES
 from babygpt.compare.table import NOT_TRAINED, Row, change, judge, markdown
 from babygpt.course.notebooks import ROOT, lessons
 from babygpt.errors import require
