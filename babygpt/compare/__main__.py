@@ -42,8 +42,7 @@ class CompareConfig:
     """Train what is missing, and show the losses side by side."""
 
     recipe: Literal["lecture", "equal"] = "lecture"
-    """Each version as the lecture trained it; or all versions with the same steps and batches, a search for each one's
-    learning rate, several seeds, and a verdict on each step."""
+    """Train each version as the lecture does; or all with the same steps and batches, several seeds and verdicts."""
 
     ablation: bool = False
     """Short for --study ablation."""
@@ -51,8 +50,7 @@ class CompareConfig:
     study: Annotated[
         Literal["ablation", "depth", "scale", "dropout"] | None, tyro.conf.arg(help_behavior_hint="(optional)")
     ] = None
-    """Instead of the versions: the changes of version 8 one at a time; layer norm in deep stacks; version 5 without the
-    scale of its scores; or dropout on little text."""
+    """Compare the changes of version 8, layer norm in deep stacks, the scale of the scores, or dropout instead."""
 
     versions: str = "1-10"
     """Which versions: for example 5-9, or 1,5,9."""

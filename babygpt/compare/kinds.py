@@ -65,8 +65,8 @@ STUDIES = {
         "Version 5 with and without the scale of the scores",
         5,
         "",
-        note="The head is as wide as the model. With size 32 and a learning rate of 0.001 this is the recipe of version 5; with "
-        "size 256 it runs for 2,000 steps.",
+        note="The head is as wide as the model. With size 32 and a learning rate of 0.001 this is the recipe of "
+        "version 5. With size 256 it runs for 2,000 steps.",
     ),
     "dropout": Study(
         "dropout",
