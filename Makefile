@@ -70,6 +70,7 @@ results: setup-dev
 	@$(BIN)/python -m babygpt.course.notebooks
 
 reproduce: setup
+	@rm -rf runs/reproduce
 	@$(BIN)/python -m babygpt.compare --versions 1-9 --out-dir runs/reproduce
 
 torture: setup-dev

@@ -1,4 +1,4 @@
-"""The ladder: the same footing for all versions, records that are reused, verdicts, the table and its files."""
+"""Comparisons: the same conditions for all versions, records that are reused, verdicts, tables and files."""
 
 import json
 import math
@@ -8,22 +8,33 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import every_version
-from tqdm import tqdm
 
-from babygpt import v7, v8, v9
+from babygpt import v5, v7, v8, v9, v10
 from babygpt.compare import __main__ as compare
-from babygpt.compare import ablations, jobs, ladder, pictures, plans, verdict
+from babygpt.compare import (
+    ablations,
+    default_weights,
+    jobs,
+    kinds,
+    pictures,
+    recorded,
+    studies,
+    table,
+    unscaled,
+    verdict,
+)
 from babygpt.compare.__main__ import CompareConfig
 from babygpt.compare.jobs import Job
-from babygpt.compare.ladder import Entry, Row
+from babygpt.compare.table import Row
 from babygpt.data import Corpus
 from babygpt.errors import UserError
-from babygpt.training import TrainConfig, Trainer
+from babygpt.training import TrainConfig, Trainer, new_trainer
 from babygpt.versions import select
 
 TEXT = "ROMEO: the rat that ate the oats\n" * 60
-SETTINGS = dict(block_size=4, n_embd=8, n_head=2, n_layer=1, dropout=0.0, batch_size=2, max_iters=4, eval_interval=2,
-                eval_iters=2, learning_rate=1e-2, device="cpu")  # fmt: skip
+EQUAL = dict(block_size=4, n_embd=8, n_head=2, n_layer=1, dropout=0.0, batch_size=2, max_iters=4, eval_interval=2,
+                eval_iters=2, device="cpu")  # fmt: skip
+SETTINGS = EQUAL | dict(learning_rate=1e-2)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +58,7 @@ def corpus(text) -> Corpus:
 
 @pytest.fixture
 def trained(monkeypatch) -> list[str]:
-    """The names of the jobs that are really trained, in their order."""
+    """The names of the jobs that are really trained, in order."""
     names, run = [], jobs.run
     monkeypatch.setattr(jobs, "run", lambda job, *rest: names.append(job.name) or run(job, *rest))
     return names
@@ -59,8 +70,7 @@ def job(number: int = 1, seed: int = 1, **changes: object) -> Job:
 
 def run_all(some_jobs, corpus, text, folder, workers=1):
     folder.mkdir(exist_ok=True)
-    with tqdm(total=1, disable=True) as bar:
-        return jobs.run_all(some_jobs, corpus, text, folder, workers, bar)
+    return jobs.run_all(some_jobs, corpus, text, folder, workers)
 
 
 def command(text: Path, *flags: str) -> int:
@@ -70,7 +80,7 @@ def command(text: Path, *flags: str) -> int:
 
 
 def made_up_row(name: str, losses: list[float], before: str | None = None, **settings: object) -> Row:
-    """A row as if it had been trained, with one loss a seed."""
+    """A row as if it had been trained, with one loss per seed."""
     records = [
         {
             "parameters": 4225, "steps": 20, "history": [{"step": s, "val": loss + 1 / (s + 1)} for s in (0, 10, 20)],
@@ -80,15 +90,15 @@ def made_up_row(name: str, losses: list[float], before: str | None = None, **set
         }
         for loss in losses
     ]  # fmt: skip
-    settings = {"max_iters": 20, "block_size": 8} | settings
-    return Row(Entry(name, "bigram", "the baseline", "babygpt.v1", settings, before, 2.5), records)
+    settings = {"max_iters": 20, "block_size": 8, "batch_size": 4} | settings
+    return Row(name, "bigram", "the baseline", "babygpt.v1", settings, before, 2.5, records)
 
 
 # The records
 
 
 @every_version()
-def test_a_training_leaves_a_record_of_all_that_the_table_needs(version, corpus):
+def test_a_run_leaves_a_record_of_everything_that_the_table_needs(version, corpus):
     record = jobs.run(job(version.number), corpus)
     assert [evaluation["step"] for evaluation in record["history"]] == [0, 2, 4]
     assert record["train"]["loss"] > 0 and record["val"]["error"] > 0
@@ -108,7 +118,7 @@ def test_a_job_trains_as_the_command_of_the_version_does(corpus):
 
 
 def test_the_final_loss_is_the_mean_of_its_chunks_and_the_error_that_of_a_mean(corpus):
-    trainer = jobs.TimedTrainer(v9.Model(v9.Config(len(corpus.tokenizer.chars), 4)), corpus, TrainConfig(), print)
+    trainer = new_trainer(v9, corpus, dict(block_size=4))
     found = jobs.final_losses(trainer)["val"]
     x, y = corpus.get_batch("val", 50, 4, torch.Generator().manual_seed(jobs.EVAL_SEED))
     losses = torch.stack([trainer.model(x[[i]], y[[i]])[1] for i in range(50)])
@@ -117,7 +127,7 @@ def test_the_final_loss_is_the_mean_of_its_chunks_and_the_error_that_of_a_mean(c
     assert found["error"] == pytest.approx(losses.std().item() / 50**0.5, abs=1e-4)
 
 
-def test_a_training_that_diverges_is_recorded_as_such_and_does_not_end_the_others(corpus):
+def test_a_run_that_diverges_is_recorded_as_such_and_does_not_stop_the_others(corpus):
     record = jobs.run(job(9, learning_rate=1e30), corpus)
     assert "training diverged" in record["diverged"]
     assert record["val"] is None and record["sample"] == ""
@@ -147,7 +157,7 @@ def test_every_version_sees_the_same_batches_in_the_same_order_and_is_evaluated_
 # Reuse
 
 
-def test_a_training_that_is_done_is_not_done_again(corpus, text, tmp_path, trained):
+def test_a_finished_run_is_not_done_again(corpus, text, tmp_path, trained):
     first = run_all([job(1), job(3)], corpus, text, tmp_path / "records")
     again = run_all([job(3), job(1), job(1, seed=2)], corpus, text, tmp_path / "records")
     assert trained == ["v1", "v3", "v1"]
@@ -165,7 +175,7 @@ def test_another_text_has_another_record():
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', "cut", "another one's"])
-def test_a_damaged_record_is_trained_anew(content, corpus, text, tmp_path, trained):
+def test_a_damaged_record_is_trained_again(content, corpus, text, tmp_path, trained):
     run_all([job()], corpus, text, tmp_path)
     file = tmp_path / job().file(corpus.fingerprint)
     whole = file.read_text()
@@ -187,7 +197,7 @@ def test_after_ctrl_c_the_same_command_goes_on_with_what_is_missing(text, monkey
 
     monkeypatch.setattr(jobs, "run", interrupted)
     assert command(text, "--versions", "1,3,4", "--quick") == 130
-    assert "Stopped. 1 trainings are done and kept; the same command goes on" in capsys.readouterr().out
+    assert "Stopped. 1 runs are done and kept; the same command goes on" in capsys.readouterr().out
     monkeypatch.setattr(jobs, "run", lambda job, *rest: done.append(job.name) or run(job, *rest))
     assert command(text, "--versions", "1,3,4", "--quick") == 0
     assert done == ["v1", "v3", "v4"]
@@ -208,17 +218,19 @@ def test_two_processes_find_the_losses_of_one(corpus, text, tmp_path, monkeypatc
 
 
 def test_in_the_recipe_equal_all_versions_have_the_same_flags():
-    entries = plans.equal_entries(plans.parse_versions("1-10"), None, False)
-    assert all(entry.settings == entries[0].settings for entry in entries) and len(entries) == 10
-    seeds = {job.seed for entry in entries for job in plans.jobs_of(entry, compare.MOST_SEEDS)}
-    assert plans.SEARCH_SEED not in seeds
+    rows = {row.name: row for row in studies.plan("equal")}
+    weights = rows.pop("v10 weights")  # the other change of version 10, without dropout
+    assert all(row.settings == studies.EQUAL for row in rows.values()) and len(rows) == 11
+    assert weights.settings == studies.EQUAL | {"dropout": 0.0}
+    seeds = {job.seed for row in rows.values() for job in row.jobs(compare.MAX_SEEDS)}
+    assert studies.SEARCH_SEED not in seeds
 
 
 def test_the_recipe_lecture_has_the_flags_of_the_lecture():
-    for entry in plans.lecture_entries(plans.parse_versions("1-10"), None, False):
-        number, _, preset = entry.name.removeprefix("v").partition(" ")
-        recipe = plans.VERSIONS[int(number) - 1].preset(preset or "lecture")
-        assert {name: value for name, value in entry.settings.items() if name != "device"} == recipe
+    for row in studies.plan("lecture"):
+        number, _, preset = row.name.removeprefix("v").partition(" ")
+        recipe = studies.VERSIONS[int(number) - 1].preset(preset or "lecture")
+        assert {name: value for name, value in row.settings.items() if name != "device"} == recipe
 
 
 def test_each_version_is_trained_with_the_learning_rate_that_was_best_for_it(corpus):
@@ -227,21 +239,21 @@ def test_each_version_is_trained_with_the_learning_rate_that_was_best_for_it(cor
         {"settings": {"learning_rate": rate}, "diverged": None, "val": loss and {"loss": loss}}
         for rate, loss in [(1e-3, 2.4), (3e-3, 2.2), (1e-2, 2.3), (3e-2, None)]
     ]
-    assert comparison.best_rates([made_up_row("v1", []).entry], [records]) == {"v1": {"learning_rate": 3e-3}}
+    assert comparison.best_rates([made_up_row("v1", [])], [records]) == {"v1": {"learning_rate": 3e-3}}
     assert comparison.search["v1"] == {"0.001": 2.4, "0.003": 2.2, "0.01": 2.3, "0.03": None}
 
 
 def test_the_search_goes_on_as_long_as_the_best_rate_is_at_an_end(corpus, monkeypatch):
     comparison, best = compare.Comparison(CompareConfig(recipe="equal"), corpus), {"v1": 3e-2, "v2": 3e-3, "v3": 1e-4}
 
-    def run(groups, bar, later):
+    def run(groups, what):
         def loss(job):
             return abs(math.log(job.settings["learning_rate"] / best[job.name.split()[0]]))
 
         return [[{"settings": job.settings, "diverged": None, "val": {"loss": loss(job)}} for job in g] for g in groups]
 
     monkeypatch.setattr(comparison, "run", run)
-    found = comparison.find_rates([made_up_row(name, []).entry for name in best], None, 0)
+    found = comparison.find_rates([made_up_row(name, []) for name in best])
     assert {name: rate["learning_rate"] for name, rate in found.items()} == best
     assert {name: list(losses) for name, losses in comparison.search.items()} == {
         "v1": ["0.001", "0.003", "0.01", "0.03", "0.1"],
@@ -251,8 +263,8 @@ def test_the_search_goes_on_as_long_as_the_best_rate_is_at_an_end(corpus, monkey
 
 
 def test_the_recipe_equal_searches_trains_every_seed_and_gives_verdicts(text, trained, capsys, monkeypatch):
-    monkeypatch.setattr(plans, "EQUAL", SETTINGS)
-    monkeypatch.setattr(plans, "RATES", plans.FIRST_RATES)
+    monkeypatch.setattr(studies, "EQUAL", EQUAL)
+    monkeypatch.setattr(studies, "RATES", studies.FIRST_RATES)
     assert command(text, "--recipe", "equal", "--versions", "3-5", "--seeds", "3") == 0
     assert len(trained) == 3 * 3 + 3 * 3
     out = capsys.readouterr().out
@@ -270,7 +282,7 @@ def test_the_recipe_equal_searches_trains_every_seed_and_gives_verdicts(text, tr
     [
         (v8, dict(n_layer=3)),
         (v9, dict(n_layer=3, layernorm=True)),
-        (v7, dict(n_layer=1, residual=False, projection=False, widening=1)),
+        (v7, dict(n_layer=1, residual=False, projection=False, second_layer=False, widening=1)),
     ],
 )
 def test_the_switches_lead_from_version_7_to_versions_8_and_9(module, switches):
@@ -290,7 +302,7 @@ def test_the_switches_lead_from_version_7_to_versions_8_and_9(module, switches):
 def test_each_switch_changes_the_model():
     idx = torch.randint(65, (2, 8), generator=torch.Generator().manual_seed(1))
     outputs = []
-    for _, switches in plans.CHANGES:
+    for _, switches in studies.CHANGES:
         for layernorm in (False, True):
             torch.manual_seed(0)
             outputs.append(ablations.Model(ablations.Config(**switches, layernorm=layernorm))(idx)[0])
@@ -298,24 +310,131 @@ def test_each_switch_changes_the_model():
 
 
 def test_the_ablation_has_every_change_at_every_depth_with_and_without_layer_norm():
-    entries = plans.ablation_entries(None, False)
-    assert len({entry.name for entry in entries}) == 4 * 2 * 3
-    by_name = {entry.name: entry for entry in entries}
-    for entry in entries:
-        if entry.before:
-            mine, other = entry.settings, by_name[entry.before].settings
+    rows = studies.plan("ablation")
+    by_name = {row.name: row for row in rows}
+    assert len(by_name) == 5 * 2 * 3
+    for row in rows:
+        if row.before:
+            mine, other = row.settings, by_name[row.before].settings
             assert len([name for name in mine if mine[name] != other[name]]) == 1  # one change at a time
 
 
 def test_the_ablation_ends_in_a_table_a_picture_and_what_layer_norm_does(text, monkeypatch, capsys):
-    monkeypatch.setattr(plans, "ABLATION", SETTINGS)
+    monkeypatch.setattr(studies, "ABLATION", EQUAL)
     monkeypatch.setattr(compare, "FIRST_RATES", [1e-3])
-    monkeypatch.setattr(plans, "RATES", [1e-3])
-    monkeypatch.setattr(plans, "DEPTHS", [1, 2])
+    monkeypatch.setattr(studies, "RATES", [1e-3])
+    monkeypatch.setattr(studies, "DEPTHS", [1, 2])
     assert command(text, "--ablation", "--seeds", "2") == 0
     out = capsys.readouterr().out
     assert "2 blocks, layer norm: + 4x width" in out and "- 1 block, + residual: " in out
     assert (text.parent / "out" / "ablation.png").read_bytes().startswith(b"\x89PNG")
+
+
+# The other comparisons
+
+
+@pytest.mark.parametrize("kind", ["depth", "scale", "dropout"])
+def test_each_row_is_compared_with_one_that_differs_in_one_thing(kind):
+    rows = {row.name: row for row in studies.plan(kind)}
+    pairs = [(rows[row.before], row) for row in rows.values() if row.before]
+    assert pairs
+    for before, row in pairs:
+        assert before.settings.keys() == row.settings.keys()
+        differences = [name for name in row.settings if row.settings[name] != before.settings[name]]
+        assert len(differences) + (row.module != before.module) == 1
+
+
+def test_without_the_scale_version_5_is_otherwise_the_same():
+    config = v5.Config(n_embd=16)
+    torch.manual_seed(0)
+    scaled = v5.Model(config)
+    torch.manual_seed(0)
+    without = unscaled.Model(config)
+    idx = torch.randint(65, (2, 8), generator=torch.Generator().manual_seed(1))
+    assert not torch.allclose(without(idx)[0], scaled(idx)[0])
+    with torch.no_grad():
+        without.sa_head.query.weight *= 16**-0.5
+    torch.testing.assert_close(without(idx)[0], scaled(idx)[0])
+
+
+def test_with_default_weights_and_no_dropout_version_10_is_version_9():
+    sizes = dict(block_size=8, n_embd=32, n_head=4, n_layer=3)
+    torch.manual_seed(0)
+    ours = default_weights.Model(v10.Config(**sizes, dropout=0.0))
+    torch.manual_seed(0)
+    theirs = v9.Model(v9.Config(**sizes))
+    idx = torch.randint(65, (2, 8), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours(idx)[0], theirs(idx)[0])
+
+
+def test_a_job_can_learn_from_the_beginning_of_the_text_only(corpus, monkeypatch):
+    seen, get_batch = {"train": set(), "val": set()}, Corpus.get_batch
+
+    def spy(self, split, *how):
+        batch = get_batch(self, split, *how)
+        seen[split] |= {tuple(row) for row in batch[0].tolist()}
+        return batch
+
+    monkeypatch.setattr(Corpus, "get_batch", spy)
+    record = jobs.run(job(9, train_characters=10), corpus)
+    beginning = corpus.train[:9].unfold(0, 4, 1).tolist()
+    assert seen["train"] == {tuple(row) for row in beginning}
+    assert len(seen["val"]) > 6 and record["fingerprint"] == corpus.fingerprint
+
+
+def test_the_best_loss_is_the_lowest_of_the_run_and_gets_a_verdict_of_its_own():
+    before, after = made_up_row("v1", [2.5, 2.51, 2.49]), made_up_row("v2", [2.5, 2.51, 2.49], "v1")
+    for record, lowest in zip(after.records, [2.1, 2.12, 2.11], strict=True):
+        record["history"][1]["val"] = lowest
+    cells = table.cells([before, after], kinds.WITH_BEST)[1]
+    assert (cells["best val loss"], cells["at step"]) == ("2.110 ± 0.010", "10")
+    assert (cells["verdict"], cells["verdict on the best"]) == ("no difference", "helped")
+
+
+# The lecture's recipes and the recorded runs
+
+
+def recorded_record(name: str) -> dict:
+    """A recorded run, to be spoiled."""
+    row = next(row for row in recorded.read("ladder")["rows"] if row["name"] == name)
+    return json.loads(json.dumps(row["records"][0]))
+
+
+def test_a_run_that_ends_outside_the_band_of_the_recorded_ones_is_named_and_ends_with_status_1(monkeypatch, capsys):
+    record = recorded_record("v6")
+    row = made_up_row("v6", [])
+    assert recorded.misses(record) == ""
+    good = compare.unlike_recorded(CompareConfig(), [table.Row(**vars(row) | {"records": [record]})])
+    assert good == ["All 1 runs end inside the bands of the recorded ones."]
+    record["history"][-1]["val"] += 0.2
+    assert "v6, seed 1337, ends at 2.4" in recorded.misses(record)
+    bad = compare.unlike_recorded(CompareConfig(), [table.Row(**vars(row) | {"records": [record]})])
+    assert bad[0] == "1 of 1 runs are not like the recorded ones:" and "outside 2.2" in bad[1]
+
+
+def test_a_run_with_another_number_of_parameters_is_not_like_the_recorded_ones():
+    record = recorded_record("v6") | {"parameters": 7000}
+    assert recorded.misses(record) == "v6 has 7,000 parameters, and 7,553 in the recorded runs"
+
+
+@pytest.mark.parametrize("change", [{"settings": {}}, {"fingerprint": "0" * 16}])
+def test_a_run_with_other_settings_or_on_another_text_is_not_judged(change):
+    assert recorded.misses(recorded_record("v6") | change) is None
+
+
+def test_the_lectures_last_model_is_judged_by_the_lectures_loss():
+    record = recorded_record("v6") | {"name": "v10 lecture", "parameters": 10_788_929}
+    for loss, inside in ((1.48, True), (1.6, False)):
+        record["history"][-1]["val"] = loss
+        assert (recorded.misses(record) == "") == inside
+
+
+def test_the_command_ends_with_status_1_if_a_run_is_unlike_the_recorded_ones(text, monkeypatch, capsys):
+    monkeypatch.setattr(recorded, "misses", lambda record: "too high" if record["name"] == "v3" else "")
+    monkeypatch.setattr(compare.CompareConfig, "changed", "")
+    assert command(text, "--versions", "1,3") == 1
+    assert "1 of 2 runs are not like the recorded ones:\ntoo high\n" in capsys.readouterr().out
+    assert command(text, "--versions", "1") == 0
 
 
 # The verdict
@@ -344,7 +463,7 @@ def test_a_difference_between_seeds_does_not_hide_one_between_versions():
     assert verdict.verdict([2.0, 2.2, 2.4, 2.6], [1.97, 2.169, 2.371, 2.57]) == verdict.HELPED
 
 
-# The quantiles of Student's t that stand in every textbook.
+# Quantiles of Student's t that every textbook lists.
 @pytest.mark.parametrize("t, df, p", [(12.706, 1, 0.05), (2.776, 4, 0.05), (4.604, 4, 0.01), (2.045, 29, 0.05)])
 def test_the_t_test_agrees_with_the_tables(t, df, p):
     assert verdict.t_test(t, df) == pytest.approx(p, rel=1e-3)
@@ -357,57 +476,49 @@ def test_the_t_test_agrees_with_the_tables(t, df, p):
 
 def test_the_table_shows_losses_bits_changes_and_the_lecture():
     rows = [made_up_row("v1", [2.5]), made_up_row("v5", [2.4], "v1"), made_up_row("v10 lecture", [1.5], "v1")]
-    first, second, third = ladder.cells(rows)
-    assert first == [
-        "v1",
-        "bigram",
-        "4,225",
-        "20",
-        "0.01",
-        "2.400 ± 0.004",
-        "2.500 ± 0.005",
-        "2.5",
-        "3.607",
-        "1.50",
-        "3",
-        "-",
-        "-",
-    ]
-    assert second[11] == "-0.100" and third[11] == "-1.000 to v1"
-    assert ladder.cells(rows, full=True)[0][1] == "the baseline"
+    first, second, third = table.cells(rows)
+    assert first == {
+        "version": "v1", "what it adds": "the baseline", "parameters": "4,225", "steps": "20", "rate": "0.01",
+        "train loss": "2.400 ± 0.004", "val loss": "2.500 ± 0.005", "lecture": "2.5", "bits/char": "3.607",
+        "ms/step": "1.50", "seconds": "3", "compared with": "-", "change": "-",
+    }  # fmt: skip
+    assert second["change"] == "-0.100" and third["change"] == "-1.000" and third["compared with"] == "v1"
+    assert "compared with" not in table.cells(rows[:2])[0]  # it is always the row above
 
 
 def test_several_seeds_show_mean_spread_and_verdict():
     rows = [made_up_row("v1", [2.5, 2.6, 2.4]), made_up_row("v2", [2.3, 2.41, 2.2], "v1")]
-    assert ladder.cells(rows)[0][6] == "2.500 ± 0.100"
-    assert ladder.cells(rows)[1][11:] == ["-0.197", "helped"]
+    first, second = table.cells(rows)
+    assert first["val loss"] == "2.500 ± 0.100"
+    assert (second["change"], second["verdict"]) == ("-0.197", "helped")
 
 
 def test_rows_that_were_trained_by_different_recipes_get_no_verdict():
     losses = [2.5, 2.6, 2.4], [2.3, 2.41, 2.2]
     row, other = made_up_row("v1", losses[0], learning_rate=1e-2), made_up_row("v2", losses[1], learning_rate=1e-3)
-    assert ladder.judge(row, other) == "" and ladder.judge(row, made_up_row("v2", losses[1], n_embd=8)) == ""
-    assert ladder.judge(row, made_up_row("v2", losses[1], learning_rate=1e-2, n_embd=8)) == "helped"
+    assert table.judge(row, other) == "" and table.judge(row, made_up_row("v2", losses[1], n_embd=8)) == ""
+    assert table.judge(row, made_up_row("v2", losses[1], learning_rate=1e-2, n_embd=8)) == "helped"
 
 
 def test_a_row_without_records_or_with_a_diverged_one_gives_no_numbers():
     rows = [made_up_row("v9", [2.0]), made_up_row("v10", [1.5], "v9"), made_up_row("v11", [], "v10")]
     rows[1].records[0].update(diverged="the loss is nan", train=None, val=None)
-    assert ladder.cells(rows)[1][6:9] == ["diverged", "2.5", "-"]
-    assert ladder.cells(rows)[2][6] == "-" and ladder.cells(rows)[2][11] == "-"
+    _, diverged, untrained = table.cells(rows, [*table.USUAL, "best val loss", "at step"])
+    assert (diverged["val loss"], diverged["best val loss"], diverged["at step"]) == ("diverged", "diverged", "-")
+    assert untrained["val loss"] == "-" and "change" not in untrained and "needs a GPU" in untrained["what it adds"]
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_keeps_the_losses():
-    table = ladder.cells([made_up_row("v1", [2.5]), made_up_row("v5", [2.4], "v1")])
-    wide, narrow = ladder.as_text(table, 200), ladder.as_text(table, 60)
+    cells = table.cells([made_up_row("v1", [2.5]), made_up_row("v5", [2.4], "v1")])
+    wide, narrow = table.as_text(cells, 200), table.as_text(cells, 60)
     assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, wide.splitlines()))
     assert "2.500 ± 0.005" in narrow and "train loss" not in narrow
 
 
 def test_labels_keep_their_distance_and_their_order():
-    places = pictures.spread([1.0, 1.01, 1.02, 3.0], 0.1)
-    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(places, places[1:], strict=False))
-    assert places[:3] == pytest.approx([0.91, 1.01, 1.11]) and places[3] == 3.0
+    heights = pictures.spread([1.0, 1.01, 1.02, 3.0], 0.1)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(heights, heights[1:], strict=False))
+    assert heights[:3] == pytest.approx([0.91, 1.01, 1.11]) and heights[3] == 3.0
 
 
 def test_the_picture_names_every_version(monkeypatch):
@@ -436,10 +547,11 @@ def test_the_command_writes_table_picture_samples_and_records(text, capsys):
     assert [row["name"] for row in found["rows"]] == ["v1", "v2", "v3", "v4"]
     assert set(found["speed"]["ms"]) == {"v2", "v3", "v4"}
     page = (folder / "ladder.md").read_text(encoding="utf-8")
-    assert "| v3 | the same average as one matrix product: faster, equal |" in page and "| v2 " in page
+    assert f"| v3 | {studies.VERSIONS[2].adds} |" in page and "| v2 " in page
     assert "The number of steps was changed" in page
     assert "v2 averaging with loops" in (folder / "samples.md").read_text(encoding="utf-8")
     assert out.startswith("version") and "v4" in out and "samples.md" in out
+    assert "recorded" not in out  # fewer steps: nothing to compare with
 
 
 def test_a_second_command_trains_nothing_and_shows_the_same_table(text, trained, capsys):
@@ -452,31 +564,40 @@ def test_a_second_command_trains_nothing_and_shows_the_same_table(text, trained,
 
 def test_the_last_model_of_the_lecture_is_a_row_even_where_there_is_no_gpu(monkeypatch, tmp_path, corpus):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    entries = plans.lecture_entries(plans.parse_versions("9-10"), 2, False)
-    assert [entry.name for entry in entries] == ["v9", "v10 laptop", "v10 lecture"]
-    assert [plans.can_train(entry, 1, corpus, tmp_path) for entry in entries] == [True, True, False]
+    rows = studies.plan("lecture", "9-10", 2)
+    assert [row.name for row in rows] == ["v9", "v10 laptop", "v10 lecture"]
+    assert [studies.can_train(row, 1, corpus, tmp_path) for row in rows] == [True, True, False]
 
 
 # Mistakes
 
 
 @pytest.mark.parametrize("value", ["0-3", "9-5", "x", "", "1-11", "1,,2", "-3", "1-2-3", "²"])
-def test_versions_that_do_not_exist_are_refused_in_one_sentence(value, text, capsys):
+def test_versions_that_do_not_exist_are_refused(value, text, capsys):
     assert command(text, f"--versions={value}") == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "--versions must be like 5-9 or 1,5,9" in error and repr(value) in error
+    error = " ".join(capsys.readouterr().err.split())
+    assert "--versions must be like 5-9 or 1,5,9" in error and repr(value) in error and "Traceback" not in error
     assert not (text.parent / "out").exists()
 
 
-@pytest.mark.parametrize("flags", [["--seeds", "0"], ["--jobs", "0"], ["--recipe", "own"], ["--max-iters", "-1"]])
-def test_a_wrong_flag_is_refused_in_one_sentence(flags, text, capsys):
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        (["--seeds", "0"], "seeds must be from 1 to 100, and it is 0"),
+        (["--jobs", "0"], "jobs must be from 1 to 64, and it is 0"),
+        (["--recipe", "own"], "own"),
+        (["--study", "width"], "width"),
+        (["--max-iters", "-1"], "max_iters must be from 1 to 1,000,000,000, and it is -1"),
+    ],
+)
+def test_a_wrong_flag_is_refused(flags, told, text, capsys):
     assert command(text, *flags) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "Traceback" not in error
+    error = " ".join(capsys.readouterr().err.split())
+    assert told in error and "Traceback" not in error
 
 
 def test_versions_are_named_in_ranges_and_lists():
-    assert [v.number for v in plans.parse_versions("9, 5-7,6")] == [5, 6, 7, 9]
+    assert [v.number for v in studies.parse_versions("9, 5-7,6")] == [5, 6, 7, 9]
 
 
 def test_a_text_that_is_too_short_is_refused_before_anything_is_trained(tmp_path, capsys, trained):
@@ -485,4 +606,4 @@ def test_a_text_that_is_too_short_is_refused_before_anything_is_trained(tmp_path
     assert command(file, "--versions", "1-10") == 2
     assert "short.txt is too short" in capsys.readouterr().err and not trained
     with pytest.raises(UserError, match="too short"):
-        plans.check_text(plans.equal_entries(plans.parse_versions("1"), 1, False), Corpus.from_text("to be or not"))
+        studies.check_text(studies.plan("equal", "1", 1), Corpus.from_text("to be or not"))

@@ -186,7 +186,7 @@ FLAGS = [
     wrong("expect nowhere", "there is no run in nowhere: checkpoint.pt is missing"),
     wrong("expect text.txt", "there is no run in text.txt: checkpoint.pt is missing"),
     wrong("expect two three", "Unrecognized options: three"),
-    wrong("expect two", "two has no evaluation at a step at which the references have one, but the start"),
+    wrong("expect two", "two was never evaluated at a step at which the recorded runs were, except at the start"),
     wrong("expect two --seed 3", "Unrecognized options: --seed, 3"),
 ]
 

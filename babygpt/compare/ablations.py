@@ -1,7 +1,7 @@
-"""The four changes of version 8 one by one, and the layer norm of version 9, as switches.
+"""The changes of version 8 one at a time, and the layer norm of version 9, as switches.
 
-The lecture makes the four in one step. With all of them on, the model is version 8's, and with
-layer norm also on version 9's, number for number; with all off and one block it is version 7's.
+The lecture makes them all in one step. With every switch on, the model is version 8, and with layer norm
+it is version 9, number for number. With every switch off and one block, it is version 7.
 Shapes are (B, T, C) throughout.
 """
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from babygpt import v2, v6, v7, v8
+from babygpt import v2, v6, v8
+from babygpt.errors import require
 
 
 @dataclass(frozen=True)
@@ -17,16 +18,40 @@ class Config(v8.Config):
     """Version 8's sizes, and which of its changes are made."""
 
     residual: bool = True
-    """Add what a part computes to its input; otherwise it takes the place of the input."""
+    """Add what each part computes to its input; otherwise the output replaces the input."""
 
     projection: bool = True
-    """Mix the outputs of the heads."""
+    """Mix the outputs of the heads with a linear layer."""
+
+    second_layer: bool = True
+    """End the feed-forward part with a second linear layer; otherwise it ends with ReLU, as in version 7."""
 
     widening: int = 4
-    """Width of the feed-forward layer: 4 as in version 8, or 1 for version 7's single linear layer."""
+    """Width of the feed-forward part between its two linear layers, in multiples of n_embd."""
 
     layernorm: bool = False
     """Normalize before each part and before lm_head, as version 9 does."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wide = f"without a second layer, widening must be 1, and it is {self.widening}"
+        require(self.second_layer or self.widening == 1, wide)
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU and, if it is switched on, a second linear layer, at each position alone."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width = config.widening * config.n_embd
+        layers = [nn.Linear(config.n_embd, width), nn.ReLU()]
+        if config.second_layer:
+            layers.append(nn.Linear(width, config.n_embd))
+        self.net = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        return self.net(x)  # (B, T, C)
 
 
 class Block(nn.Module):
@@ -35,7 +60,7 @@ class Block(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.sa = (v8 if config.projection else v6).MultiHeadAttention(config)
-        self.ffwd = (v8 if config.widening > 1 else v7).FeedForward(config)
+        self.ffwd = FeedForward(config)
         self.ln1 = norm(config)
         self.ln2 = norm(config)
         self.residual = config.residual
@@ -48,7 +73,7 @@ class Block(nn.Module):
 
 
 class Model(v2.Model):
-    """Version 2's model with a stack of such blocks."""
+    """Version 2's model with a stack of these blocks."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

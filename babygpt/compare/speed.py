@@ -8,23 +8,26 @@ from statistics import median
 import torch
 
 from babygpt.compare.jobs import device_name
+from babygpt.compare.table import markdown
 from babygpt.data import Corpus
 from babygpt.harness.files import write_atomically
-from babygpt.training import TrainConfig, Trainer
+from babygpt.training import new_trainer
 from babygpt.versions import get_version
 
 LENGTHS = [8, 16, 32, 64, 128, 256]
 BATCH = 4
+FIRST = "ms/step  "  # the head of the first column
 ROUNDS = 9
 REASON = (
-    "All three compute the same average. Version 2 takes B x T turns of a Python loop, each with a few tiny operations "
-    "that cost more to start than to compute, so its time grows with T; versions 3 and 4 are a single matrix product, "
-    "started once, and grow only when its T x T weights become many. Version 4 also masks and takes a softmax."
+    "All three compute the same average. Version 2 runs a Python loop B x T times, each time with a few tiny "
+    "operations that take longer to start than to compute, so its time grows with T. Versions 3 and 4 start a single "
+    "matrix product, and their time grows only once its T x T weights are many. Version 4 also masks its scores and "
+    "takes a softmax."
 )
 
 
 def speeds(corpus: Corpus, file: Path) -> dict[str, object]:
-    """Milliseconds a step of each version, at the lengths that the text allows; kept in a file once measured."""
+    """Milliseconds per step of each version, at the lengths that the text allows. A file keeps them once measured."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         if found["fingerprint"] == corpus.fingerprint and found["rounds"] == ROUNDS:
@@ -49,19 +52,18 @@ def speeds(corpus: Corpus, file: Path) -> dict[str, object]:
 def step_ms(corpus: Corpus, lengths: list[int]) -> dict[str, list[float]]:
     """The median time of a training step in milliseconds, for each version at each length.
 
-    They take turns, so that a machine that slows down for a moment slows all of them.
+    The versions take turns, so that a machine that slows down for a moment slows all of them down.
     """
     trainers = {}
     for number in (2, 3, 4):
         module = get_version(number).module()
         for T in lengths:
-            torch.manual_seed(0)
-            model = module.Model(module.Config(vocab_size=corpus.tokenizer.vocab_size, block_size=T))
-            trainers[number, T] = Trainer(model, corpus, TrainConfig(batch_size=BATCH, device="cpu"))
+            settings = dict(block_size=T, batch_size=BATCH, device="cpu")
+            trainers[number, T] = new_trainer(module, corpus, settings)
     times = {key: [] for key in trainers}
     for _ in range(ROUNDS):
         for key, trainer in trainers.items():
-            trainer.update()  # the first step after another model has to fetch its own from memory
+            trainer.update()  # not measured: the first step after another model finds nothing in the cache
             start = time.perf_counter()
             trainer.update()
             times[key].append(time.perf_counter() - start)
@@ -71,14 +73,16 @@ def step_ms(corpus: Corpus, lengths: list[int]) -> dict[str, list[float]]:
 def caption(found: dict[str, object]) -> str:
     """What the table shows."""
     return (
-        f"Milliseconds of a training step of {found['batch_size']} chunks, as their length T grows "
-        f"(threads: {found['threads']}; medians of {found['rounds']} turns):"
+        f"Milliseconds per training step with {found['batch_size']} chunks of length T "
+        f"(threads: {found['threads']}; medians of {found['rounds']} measurements):"
     )
 
 
 def as_markdown(found: dict[str, object]) -> str:
-    """The times as a table in Markdown, which a terminal can show too."""
-    head = [f"{'ms a step':<9}", *(f"{f'T = {T}':>8}" for T in found["lengths"])]
-    rows = [[f"{name:<9}", *(f"{ms:>8.2f}" for ms in times)] for name, times in found["ms"].items()]
-    rule = ["-" * 9, *("-" * 7 + ":" for _ in found["lengths"])]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+    """The times as a table in Markdown, padded so that it can be read in a terminal too."""
+    lengths = [f"{f'T = {T}':>8}" for T in found["lengths"]]
+    rows = [
+        {FIRST: f"{name:<9}"} | {length: f"{ms:>8.2f}" for length, ms in zip(lengths, times, strict=True)}
+        for name, times in found["ms"].items()
+    ]
+    return markdown([FIRST, *(f"{length}:" for length in lengths)], rows)

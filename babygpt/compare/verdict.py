@@ -1,7 +1,7 @@
-"""Did a step help? A paired t-test over seeds, in plain words.
+"""Did a step help? A paired t-test over seeds.
 
-Both sides of a pair have the same seed, so they saw the same batches in the same order: what
-a seed does to both drops out of the difference.
+Both runs of a pair have the same seed, so they saw the same batches in the same order. What a seed does to
+both of them cancels in their difference.
 """
 
 import math
@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 LEVEL = 0.05
-SMALL = 0.002  # nats; versions 2, 3 and 4 compute the same average, and differ by rounding
+SMALL = 0.002  # nats; versions 2, 3 and 4 compute the same average and differ only by rounding
 
 HELPED, WORSE, SAME, NOISE = "helped", "made it worse", "no difference", "cannot be told apart from noise"
 TEST = (
-    f"The verdict is that of a paired t-test over seeds (two-sided, level {LEVEL:.0%} for each step, so that about one "
-    f"verdict in {1 / LEVEL:.0f} on a step without effect is a false alarm). "
-    f"A mean difference below {SMALL} nats counts as none."
+    f"The verdict comes from a paired t-test over seeds (two-sided, level {LEVEL:.0%} for each step). About one step "
+    f"in {1 / LEVEL:.0f} that has no effect will still be said to have one. A mean difference below {SMALL} nats "
+    "counts as no difference."
 )
 
 
 def verdict(before: Sequence[float], after: Sequence[float]) -> str:
-    """What a change did to the loss, given the losses of the same seeds before and after; "" for fewer than two."""
+    """What a change did to the loss, given the losses of the same seeds before and after; "" for one seed."""
     differences = [b - a for a, b in zip(before, after, strict=True)]
     if len(differences) < 2:
         return ""
@@ -33,7 +33,7 @@ def verdict(before: Sequence[float], after: Sequence[float]) -> str:
 
 
 def p_value(differences: Sequence[float]) -> float:
-    """How often differences whose true mean is 0 would lie at least as far from it: the two-sided t-test."""
+    """The probability of differences at least this far from 0 on average if their true mean were 0 (two-sided)."""
     n, spread = len(differences), stdev(differences)
     if spread == 0:
         return 0.0 if mean(differences) else 1.0
@@ -43,8 +43,8 @@ def p_value(differences: Sequence[float]) -> float:
 def t_test(t: float, df: int) -> float:
     """The probability that Student's t with `df` degrees of freedom is beyond t on either side.
 
-    With t = sqrt(df) * tan(angle), the density becomes a power of the cosine: Simpson's rule does the rest. The one
-    number that is needed here is not worth a dependency on scipy.
+    Substituting t = sqrt(df) * tan(angle) turns the density into a power of the cosine, which Simpson's rule
+    integrates. A dependency on scipy would be too much for this one number.
     """
     steps, end = 1000, math.atan(abs(t) / math.sqrt(df))
     weights = [1] + [4, 2] * (steps // 2 - 1) + [4, 1]

@@ -1,18 +1,18 @@
-"""Draw `results/` again from its JSON files, and put its tables into the README and the lessons.
+"""Draw `results/` from its JSON files, and put its tables into the README and the lessons.
 
-`python -m babygpt.course.publish`, or `make results`, which also writes the notebooks anew. What is between
-`<!-- ladder -->` and `<!-- end of ladder -->` in a page is replaced; a test fails where it is not what the
-results give.
+`python -m babygpt.course.publish`, or `make results`, which also writes the notebooks. In each page it replaces what
+is between `<!-- ladder -->` and `<!-- end of ladder -->`, for example; a test fails where a page says something else
+than the results.
 """
 
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
 
 from babygpt.compare import speed
-from babygpt.compare.ladder import Row, judge
-from babygpt.compare.result import STEMS, Result
+from babygpt.compare.kinds import STUDIES
+from babygpt.compare.result import Result
+from babygpt.compare.table import NOT_TRAINED, Row, change, judge, markdown
 from babygpt.course.notebooks import ROOT, lessons
 from babygpt.errors import require
 from babygpt.harness.files import write_atomically
@@ -20,7 +20,8 @@ from babygpt.harness.markdown import with_block
 from babygpt.harness.terminal import run_command
 from babygpt.versions import VERSIONS, get_version
 
-README_COLUMNS = "version | adds | parameters: | the lecture: | val loss: | time: | equal terms: | did the step help?"
+README_COLUMNS = ["version", "adds", "parameters:", "val loss:", "equal terms:", "did the step help?"]
+LESSON_COLUMNS = ["version", "title", "the lecture:", "val loss:", "equal terms:", "did the step help?"]
 
 
 @dataclass(frozen=True)
@@ -28,38 +29,44 @@ class PublishConfig:
     """Write what results/ holds into its pages and pictures, the README and the lessons."""
 
     check: bool = False
-    """Write nothing; exit with status 1 if a file is not what the results give."""
+    """Write nothing; exit with status 1 if a file is out of date."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Publish as the command line says, and exit: 0, or 1 for a stale file under --check."""
+    """Publish as the command line says, and exit: 0, or 1 for a file that is out of date under --check."""
     run_command(PublishConfig, publish, "python -m babygpt.course.publish", argv)
 
 
 def publish(config: PublishConfig, root: Path = ROOT) -> int:
-    """Write all files that are stale, or name them; return the exit status."""
+    """Write all files that are out of date, or name them; return the exit status."""
     files = targets(root)
     stale = [path for path, content in files.items() if not shows(path, content)]
     for path in stale:
         if config.check:
-            print(f"{path.relative_to(root)} is not what the results give: run `make results`")
+            print(f"{path.relative_to(root)} is out of date: run `make results`")
         else:
             write_atomically(path, files[path])
     if not config.check:
-        print(f"{len(files)} files show the results, {len(stale)} of them written anew")
+        print(f"{len(files)} files show the results; {len(stale)} of them were out of date and are written")
     return 1 if config.check and stale else 0
 
 
 def targets(root: Path = ROOT) -> dict[Path, bytes]:
-    """What every file that shows the results must hold.
+    """The right content of every file that shows the results.
 
     Raises:
         UserError: a result or a page is missing.
     """
-    found = {kind: Result.read(stem, root / "results") for kind, stem in STEMS.items()}
+    found = {kind: Result.read(study.stem, root / "results") for kind, study in STUDIES.items()}
+    ladder = ladder_rows(found)
     pages = {
-        root / "README.md": {"ladder": table(README_COLUMNS, ladder_rows(found))},
-        root / "results" / "README.md": {"verdicts": verdicts(found["equal"].rows)},
+        root / "README.md": {"ladder": markdown(README_COLUMNS, [row for row in ladder if row["name"] not in SPLIT])},
+        root / "results" / "README.md": {
+            "verdicts": verdicts(found["equal"].rows),
+            "depth": depths(found["depth"].rows),
+            "scale": scales(found["scale"].rows),
+            "dropout": dropouts(found["dropout"].rows),
+        },
     }
     for page in lessons(root / "lessons"):
         pages[page] = lesson_blocks(int(page.name[:2]), found)
@@ -68,13 +75,14 @@ def targets(root: Path = ROOT) -> dict[Path, bytes]:
         require(page.exists(), f"{page} is missing: run this from a complete clone")
         text = page.read_text(encoding="utf-8")
         for name, content in blocks.items():
-            text = with_block(text, name, content)
+            if name not in OPTIONAL or f"<!-- {name} -->" in text:
+                text = with_block(text, name, content)
         files[page] = text.encode("utf-8")
     return files
 
 
 def shows(path: Path, content: bytes) -> bool:
-    """Whether a file holds this. Of a picture a few points may differ: other machines round otherwise."""
+    """Whether a file has this content. In a picture a few pixels may differ, as they do between machines."""
     if not path.exists():
         return False
     if path.suffix != ".png":
@@ -85,12 +93,18 @@ def shows(path: Path, content: bytes) -> bool:
     return drawn.shape == wanted.shape and (abs(drawn - wanted).max(axis=-1) > 0.2).sum() < 20
 
 
+OPTIONAL = {"split", "depth", "scale", "dropout"}  # blocks that a page may leave out
+SPLIT = {"v10 dropout", "v10 weights"}  # the two changes of version 10 on equal terms, each alone
+
+
 def lesson_blocks(number: int, found: dict[str, Result]) -> dict[str, str]:
-    """What a lesson shows of the results."""
-    blocks = {}
-    if number >= 2:
-        columns = "version | title | the lecture: | val loss: | equal terms: | did the step help?"
-        blocks["ladder"] = table(columns, ladder_rows(found, number, up="../"))
+    """The tables of a lesson, by the name of their block."""
+    rows = ladder_rows(found, up="../")
+    blocks = {"depth": depths(found["depth"].rows), "scale": scales(found["scale"].rows),
+              "dropout": dropouts(found["dropout"].rows), "split": verdicts(found["equal"].rows, "v10")}  # fmt: skip
+    if number >= 2:  # the new version and the one before it; the last lesson shows them all
+        shown = rows if number == len(VERSIONS) else [row for row in rows if row["name"] in names(number)]
+        blocks["ladder"] = markdown(LESSON_COLUMNS, shown)
     if number == 4:
         blocks["speed"] = speed.as_markdown(found["lecture"].about["speed"])
     if number == 8:
@@ -98,66 +112,114 @@ def lesson_blocks(number: int, found: dict[str, Result]) -> dict[str, str]:
     return blocks
 
 
-def table(columns: str, rows: list[dict[str, str]]) -> str:
-    """A table in Markdown; `columns` names them, those of numbers with a colon behind."""
-    heads = [column.strip() for column in columns.split("|")]
-    names = [head.removesuffix(":") for head in heads]
-    rule = ["---:" if head.endswith(":") else "---" for head in heads]
-    lines = [names, rule, *([row.get(name, "") for name in names] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def names(number: int) -> set[str]:
+    """The rows that a lesson shows."""
+    return {f"v{number - 1}", f"v{number}"}
 
 
-def ladder_rows(found: dict[str, Result], last: int = len(VERSIONS), up: str = "") -> list[dict[str, str]]:
-    """Versions 1 to `last` by both recipes, as rows for `table`; `up` leads from the page to the repository."""
-    equal, rows = {row.entry.name: row for row in found["equal"].rows}, []
+def ladder_rows(found: dict[str, Result], up: str = "") -> list[dict[str, str]]:
+    """All versions by both recipes, as rows for `markdown`; `up` leads from the page to the repository."""
+    equal, rows = {row.name: row for row in found["equal"].rows}, []
     for row in found["lecture"].rows:
-        name, _, preset = row.entry.name.partition(" ")
-        version = get_version(int(name.removeprefix("v")))
-        if version.number > last:
-            continue
+        version = get_version(int(row.name.split()[0].removeprefix("v")))
         cells = {
-            "version": f"[{row.entry.name}]({up}babygpt/{name}.py)",
-            "title": row.entry.title,
-            "adds": row.entry.adds,
-            "the lecture": f"{row.entry.lecture:g}" if row.entry.lecture else "",
+            "name": row.name,
+            "version": f"[{row.name}]({up}babygpt/{version.name}.py)",
+            "title": row.title,
+            "adds": row.adds,
             "parameters": f"{row.records[0]['parameters'] if row.records else version.parameters:,}",
-            "val loss": row.loss("val") if row.records else row.entry.missing,
+            "the lecture": f"{row.lecture:g}" if row.lecture else "",
+            "val loss": row.loss() if row.records else NOT_TRAINED,
         }
-        if row.records:
-            cells["time"] = f"{median(record['seconds'] for record in row.records):.0f} s"
-        if preset != "laptop":  # which is not what the recipe equal makes of version 10
-            cells["equal terms"] = equal[name].loss("val")
-            cells["did the step help?"] = step_verdict(equal[name], equal)
+        if row.name in equal:
+            cells |= equal_cells(equal[row.name], equal)
         rows.append(cells)
-    return rows
+    return rows + [
+        {
+            "name": row.name,
+            "version": f"[{row.name}]({up}babygpt/v10.py) on equal terms",
+            "title": row.title,
+            "adds": row.adds,
+            "parameters": f"{row.records[0]['parameters']:,}",
+            **equal_cells(row, equal),
+        }
+        for row in equal.values()
+        if row.name.startswith("v10")
+    ]
 
 
-def step_verdict(row: Row, rows: dict[str, Row]) -> str:
-    """Whether a row's loss is another one than that of the row before it, in words."""
-    before = rows.get(row.entry.before or "")
-    return judge(before, row) if before else ""
+def equal_cells(row: Row, rows: dict[str, Row]) -> dict[str, str]:
+    """The cells about the comparison on equal terms."""
+    return {"equal terms": row.loss(), "did the step help?": judge(rows.get(row.before or ""), row)}
 
 
-def verdicts(rows: list[Row]) -> str:
-    """What each step did, a line each."""
-    by_name, lines = {row.entry.name: row for row in rows}, []
+def verdicts(rows: list[Row], only: str = "") -> str:
+    """What each step did, one line each; only the rows of which the name starts with `only`."""
+    by_name = {row.name: row for row in rows}
+    lines = []
     for row in rows:
-        words = step_verdict(row, by_name)
-        if words:
-            change = mean(row.losses()) - mean(by_name[row.entry.before].losses())
-            lines.append(f"- {row.entry.before} to {row.entry.name}, {row.entry.title}: {change:+.3f}, {words}")
+        before = by_name.get(row.before or "")
+        if before and row.name.startswith(only):
+            lines.append(f"- {before.name} to {row.name} {row.title}: {change(before, row)}, {judge(before, row)}")
     return "\n".join(lines)
 
 
 def changes_of_8(rows: list[Row]) -> str:
-    """The ablation as a table: a row for each variant, a column for each depth, without and with layer norm."""
+    """The ablation: a row for each variant, a column for each depth, without and with layer norm."""
     lines: dict[str, dict[str, str]] = {}
+    columns: list[str] = []
     for row in rows:
-        depth, norm = row.entry.settings["n_layer"], row.entry.settings["layernorm"]
+        depth, norm = row.settings["n_layer"], row.settings["layernorm"]
         column = f"{depth} block{'s' * (depth > 1)}{', layer norm' * norm}"
-        lines.setdefault(row.entry.title, {"": row.entry.title})[column] = row.loss("val")
-    columns = [name for name in next(iter(lines.values())) if name]
-    return table(" | ".join(["", *(f"{name}:" for name in columns)]), list(lines.values()))
+        columns += [f"{column}:"] * (f"{column}:" not in columns)
+        lines.setdefault(row.title, {"": row.title})[column] = row.loss()
+    return markdown(["", *columns], list(lines.values()))
+
+
+def depths(rows: list[Row]) -> str:
+    """Layer norm in deep stacks: a row for each depth."""
+    lines: dict[int, dict[str, str]] = {}
+    by_name = {row.name: row for row in rows}
+    for row in rows:
+        line = lines.setdefault(row.settings["n_layer"], {"blocks": str(row.settings["n_layer"])})
+        line[row.title] = row.loss()
+        if row.before:
+            before = by_name[row.before]
+            line |= {"change": change(before, row), "did layer norm help?": judge(before, row)}
+    columns = ["blocks:", "no layer norm:", "layer norm:", "change:", "did layer norm help?"]
+    return markdown(columns, list(lines.values()))
+
+
+def scales(rows: list[Row]) -> str:
+    """Version 5 with and without the scale: a row for each size of the head and each choice of the learning rate."""
+    by_name, lines = {row.name: row for row in rows}, []
+    for row in rows:
+        if row.before:
+            before = by_name[row.before]
+            rates = " and ".join(dict.fromkeys(f"{r.learning_rate:g}" for r in (before, row)))
+            lines.append({"": before.name.removesuffix(": scale"), "learning rate": rates, "scale": before.loss(),
+                          "no scale": row.loss(), "change": change(before, row),
+                          "what leaving it out did": judge(before, row)})  # fmt: skip
+    return markdown(["", "learning rate", "scale:", "no scale:", "change:", "what leaving it out did"], lines)
+
+
+def dropouts(rows: list[Row]) -> str:
+    """Dropout on little text: a row for each share of dropped numbers."""
+    by_name, lines = {row.name: row for row in rows}, []
+    for row in rows:
+        before = by_name.get(row.before or "")
+        lines.append({"dropout": f"{row.settings['dropout']:g}", "train loss at the end": row.loss("train"),
+                      "val loss at the end": row.loss(), "lowest val loss": row.loss("best"),
+                      "change of the lowest": change(before, row, "best"),
+                      "did it help?": judge(before, row, "best")})  # fmt: skip
+    columns = [
+        "dropout:",
+        "train loss at the end:",
+        "val loss at the end:",
+        "lowest val loss:",
+        "change of the lowest:",
+    ]
+    return markdown([*columns, "did it help?"], lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""The comparisons: what each one is called, and how it is shown."""
+
+from dataclasses import dataclass
+
+from babygpt.compare.table import USUAL
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison: what it is called, and how it is shown."""
+
+    stem: str
+    """The name of its files, without their ends."""
+    title: str
+    seeds: int
+    """How many runs of each row are recorded, by default."""
+    picture: str = "steps"
+    """What the losses are drawn against: steps, characters, blocks, or "" for no picture."""
+    columns: tuple[str, ...] = USUAL
+    note: str = ""
+    """A paragraph for its page: what is the same for all rows, and what isn't."""
+
+
+WITH_BEST = (
+    "version", "what it adds", "parameters", "steps", "rate", "train loss", "val loss", "change", "verdict",
+    "best val loss", "at step", "change of the best", "verdict on the best",
+)  # fmt: skip
+
+STUDIES = {
+    "lecture": Study(
+        "ladder",
+        "The ladder: the lecture's recipes, and ours for version 10 on a laptop",
+        1,
+        "characters",
+        note="Versions 2 to 4, which the lecture doesn't train, have the recipe of version 5. Version 10 `laptop` is "
+        "our own recipe. Its model is larger, and each of its steps sees more text, so the picture counts characters "
+        "and not steps.",
+    ),
+    "equal": Study(
+        "ladder-equal",
+        "The ladder with the same steps and the same batches for every version",
+        6,
+        note="The same for all versions: the width, the context length, the number of steps, the batches, and the text "
+        "that they are evaluated on. Not the same: the learning rate; the number of parameters, which grows as parts "
+        "are added; and the depth, because only versions 8 to 10 have a stack of blocks.",
+    ),
+    "ablation": Study(
+        "ablation",
+        "The changes of version 8, one at a time",
+        3,
+        "blocks",
+        note="Each row adds one change to the row above. Without the second linear layer, the feed-forward part ends "
+        "with ReLU, as in version 7. Each change but the residual connection adds parameters.",
+    ),
+    "depth": Study(
+        "depth",
+        "Layer norm in shallow and deep stacks",
+        3,
+        "blocks",
+        note="Version 8's blocks, with all its changes. Layer norm comes before each part of a block and before "
+        "`lm_head`, as in version 9.",
+    ),
+    "scale": Study(
+        "scale",
+        "Version 5 with and without the scale of the scores",
+        5,
+        "",
+        note="The head is as wide as the model. With size 32 and a learning rate of 0.001 this is the recipe of "
+        "version 5. With size 256 it runs for 2,000 steps.",
+    ),
+    "dropout": Study(
+        "dropout",
+        "Dropout in a large model on little text",
+        5,
+        columns=WITH_BEST,
+        note="TODO",
+    ),
+}
