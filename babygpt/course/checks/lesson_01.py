@@ -256,7 +256,7 @@ def check_in_halves(answer: Callable[[LanguageModel, Tensor, Tensor], None], V: 
 
 @exercise("1.4")
 def count_logits(answer: Callable[[Tensor, int], Tensor]) -> None:
-    """The answer gives logits whose softmax is the shares of the counts, with 1 added to each count."""
+    """The answer gives logits; their softmax is the share of each count in its row, with 1 added to each count."""
     for V, length in ((5, 8), (11, 60)):
         tokens = torch.randint(V - 1, (length,))  # the last token never occurs
         counts = torch.zeros(V, V)
