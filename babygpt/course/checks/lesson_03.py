@@ -35,11 +35,12 @@ def calls(answer: Callable[[Tensor], Tensor], *shape: int) -> int:
 def average(answer: Callable[[Tensor], Tensor]) -> None:
     """The answer is the average of each token and those before it, without a loop."""
     for shape in ((2, 5, 3), (1, 1, 4), (4, 8, 2)):
-        x = torch.randn(*shape, requires_grad=True)
+        source = torch.randn(*shape, requires_grad=True)
+        x = source.clone()  # PyTorch itself forbids writing into the source
         T = shape[1]
         with unchanged(x=x):
             output = answer(x)
-        found, sent = as_tensor(output, "what average returns", "return wei @ x"), x.detach()
+        found, sent = as_tensor(output, "what average returns", "return wei @ x"), source.detach()
         if found.shape == sent.shape and T > 1:
             ones, tril = torch.ones(T, T), torch.tril(torch.ones(T, T))
             mistakes = {
@@ -58,7 +59,7 @@ def average(answer: Callable[[Tensor], Tensor]) -> None:
                 expect(not torch.allclose(found.double(), (wei @ sent).double(), atol=1e-5), message)
         look_at = "row t of wei is 1 / (t + 1) for the tokens 0 to t, and T is x.shape[1]"
         expect_same(found, v2.average(sent), f"the average for x of the shape {shape}", look_at)
-        expect_gradient(output, x, "the average", "use PyTorch functions, on x itself")
+        expect_gradient(output, source, "the average", "use PyTorch functions, on x itself")
     few, many = calls(answer, 2, 4, 3), calls(answer, 4, 12, 3)
     expect(
         many <= few + 2,
@@ -107,13 +108,14 @@ def last_two_model(answer: type[Model]) -> None:
         extra = set(dict(model.named_parameters())) ^ set(dict(Model(Config()).named_parameters()))
         expect(not extra, f"the parameters differ from version 2's by {', '.join(sorted(extra))}: {look_at}")
         for T in (6, 1, 8):
-            x = torch.randn(2, T, n_embd, requires_grad=True)
+            source = torch.randn(2, T, n_embd, requires_grad=True)
+            x = source.clone()  # PyTorch itself forbids writing into the source
             with unchanged(x=x):
                 output = model.body(x)
-            sent = x.detach()
+            sent = source.detach()
             expected = torch.cat((sent[:, :1], (sent[:, 1:] + sent[:, :-1]) / 2), dim=1)
             look_at = "is it the weights of exercise 3.2 times x, with T = x.shape[1]?"
             expect_same(output, expected, f"the body's output for T = {T}", look_at)
-            expect_gradient(output, x, "the body's output", "use PyTorch functions, on x itself")
+            expect_gradient(output, source, "the body's output", "use PyTorch functions, on x itself")
         logits, _ = model(torch.zeros((2, 3), dtype=torch.long))
         expect_same(torch.tensor(logits.shape), (2, 3, 65), "the shape of the logits", "override body only")
