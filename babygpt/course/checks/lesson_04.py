@@ -18,13 +18,13 @@ class LearnedScores(v2.Model):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.scores = nn.Parameter(torch.zeros(config.block_size, config.block_size))  # (block_size, block_size)
+        self.scores = nn.Parameter(torch.zeros(config.block_size, config.block_size))
 
     def body(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         T = x.shape[1]
-        wei = F.softmax(self.scores[:T, :T].masked_fill(future(T), -INFINITY), dim=-1)  # (T, T)
-        return wei @ x  # (B, T, C)
+        wei = F.softmax(self.scores[:T, :T].masked_fill(future(T), -INFINITY), dim=-1)
+        return wei @ x
 
 
 def future(T: int) -> Tensor:
