@@ -1,4 +1,4 @@
-"""Versions 2, 3 and 4: three ways to compute one average of the past."""
+"""Versions 2, 3 and 4: three ways to compute the same average of the past."""
 
 import pytest
 import torch
@@ -13,13 +13,13 @@ AVERAGES = pytest.mark.parametrize("average", [v2.average, v3.average, v4.averag
 
 
 def weights(T):
-    """The matrix of the average, row t the weights of token t."""
+    """The matrix that averages: row t holds the weights of token t."""
     tril = torch.tril(torch.ones(T, T))
     return tril / tril.sum(dim=1, keepdim=True)
 
 
 @AVERAGES
-def test_a_token_becomes_the_mean_of_itself_and_those_before(average, x):
+def test_a_token_becomes_the_mean_of_itself_and_the_tokens_before_it(average, x):
     xbow = average(x)
     assert torch.equal(xbow[0, 0], x[0, 0])
     assert torch.allclose(xbow[0, 0], torch.tensor([0.1808, -0.0700]), atol=1e-4)
@@ -36,7 +36,7 @@ def test_the_average_is_a_running_mean(average):
 
 
 @AVERAGES
-def test_the_average_is_a_cumulative_sum_over_a_count(average, x):
+def test_the_average_is_a_cumulative_sum_divided_by_a_count(average, x):
     by_cumsum = x.cumsum(dim=1) / torch.arange(1, 9)[:, None]
     assert torch.allclose(average(x), by_cumsum, atol=1e-6)
 
@@ -77,7 +77,7 @@ def test_the_three_models_give_the_same_logits_and_gradients():
         results.append((logits, [p.grad for p in model.parameters()]))
     (logits2, grads2), *others = results
     for logits, grads in others:
-        # The order of the sums differs, so the last bits do.
+        # The three add in different orders, so the last bits may differ.
         assert torch.allclose(logits, logits2, atol=1e-6)
         assert all(torch.allclose(g, g2, atol=1e-6) for g, g2 in zip(grads, grads2, strict=True))
 
@@ -100,7 +100,7 @@ def test_softmax_over_masked_zeros_gives_the_weights_of_the_average():
     assert torch.allclose(F.softmax(wei, dim=-1), weights(T), atol=1e-7)
 
 
-def test_softmax_over_masked_scores_sums_to_one_and_gives_the_future_exactly_nothing():
+def test_softmax_over_masked_scores_sums_to_one_and_gives_the_future_exactly_zero():
     T = 8
     mask = torch.tril(torch.ones(T, T)) == 0
     scores = torch.randn(T, T, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -111,7 +111,7 @@ def test_softmax_over_masked_scores_sums_to_one_and_gives_the_future_exactly_not
     assert (scores.grad[mask] == 0).all()
 
 
-def test_masking_after_the_softmax_does_not_sum_to_one():
+def test_rows_masked_after_the_softmax_do_not_sum_to_one():
     T = 4
     wei = F.softmax(torch.zeros(T, T), dim=-1).masked_fill(torch.tril(torch.ones(T, T)) == 0, 0)
     assert torch.allclose(wei.sum(dim=-1), torch.tensor([0.25, 0.5, 0.75, 1.0]))

@@ -9,6 +9,7 @@ from conftest import TINY, random_tokens, tiny_model
 from torch import nn
 
 from babygpt import v7, v8, v9, v10
+from babygpt.compare.recorded import trainings
 from babygpt.versions import get_version, select
 
 CONFIG = v10.Config(**TINY)
@@ -53,6 +54,49 @@ def test_without_the_relu_two_layers_are_one(x):
     assert not torch.allclose(ffwd(x), as_one, atol=1e-2)
 
 
+def test_v7_ends_below_v6_for_every_recorded_seed_but_one_seed_is_above_it_on_the_way():
+    """What lesson 7 says about the recorded runs."""
+    six, seven = ({run["seed"]: run["history"] for run in trainings(get_version(number))} for number in (6, 7))
+    assert sorted(six) == sorted(seven) == [1337, 1338, 1339, 1340, 1341]
+    gaps = {seed: [b["val"] - a["val"] for a, b in zip(six[seed], seven[seed], strict=True)][1:] for seed in six}
+    assert min(-gap[-1] for gap in gaps.values()) == pytest.approx(0.010, abs=0.0005)
+    assert max(-gap[-1] for gap in gaps.values()) == pytest.approx(0.048, abs=0.0005)
+    above = {seed: [500 * (i + 1) for i, gap in enumerate(gap) if gap > 0] for seed, gap in gaps.items()}
+    assert above == {1337: [], 1338: [1000, 1500, 2000, 2500, 3000, 3500], 1339: [], 1340: [], 1341: []}
+
+
+def gelu(value):
+    """The exact GELU, by the error function of Python's own library."""
+    return value * (1 + math.erf(value / math.sqrt(2))) / 2
+
+
+def test_gelu_is_x_times_the_share_of_the_bell_curve_below_x():
+    table = {3: 2.99595, 2: 1.95450, 1: 0.84134, 0.5: 0.34573, -0.5: -0.15427, -1: -0.15866, -2: -0.04550, -3: -0.00405}
+    for value, expected in table.items():
+        assert F.gelu(torch.tensor(float(value))).item() == pytest.approx(expected, abs=1e-5)
+        assert gelu(value) == pytest.approx(expected, abs=1e-5)
+
+
+def test_gelu_is_lowest_near_minus_0_75_and_falls_to_the_left_of_it():
+    values = torch.linspace(-6, 6, 100_001, dtype=torch.float64).requires_grad_()
+    curve = F.gelu(values)
+    lowest = curve.argmin()
+    assert curve[lowest].item() == pytest.approx(-0.16997, abs=1e-5)
+    assert values[lowest].item() == pytest.approx(-0.7518, abs=2e-4)
+    assert gelu(-0.7518) == pytest.approx(-0.16997, abs=1e-5)
+    slope = torch.autograd.grad(curve.sum(), values)[0]
+    assert (slope[values < -0.752] < 0).all() and (slope[values > -0.7515] > 0).all()
+
+
+def test_the_tanh_formula_is_within_0_0005_of_the_exact_gelu():
+    values = torch.linspace(-6, 6, 100_001, dtype=torch.float64)
+    difference = (F.gelu(values) - F.gelu(values, approximate="tanh")).abs().max().item()
+    assert 4.6e-4 < difference <= 4.8e-4
+    x = 1.3
+    by_hand = 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    assert F.gelu(torch.tensor(x), approximate="tanh").item() == pytest.approx(by_hand, abs=1e-6)
+
+
 @pytest.mark.parametrize("Block", [v8.Block, v9.Block, v10.Block], ids=["v8", "v9", "v10"])
 def test_a_block_whose_projections_are_zero_is_the_identity(Block, x):
     block = Block(CONFIG)
@@ -69,7 +113,7 @@ def test_a_residual_block_adds_what_its_parts_compute(x):
 
 
 @pytest.mark.parametrize("Block", [v9.Block, v10.Block], ids=["v9", "v10"])
-def test_layer_norm_stands_before_each_part_and_not_in_the_stream(Block, x):
+def test_layer_norm_comes_before_each_part_and_not_in_the_stream(Block, x):
     block = Block(CONFIG)
     middle = x + block.sa(block.ln1(x))
     assert torch.equal(block(x), middle + block.ffwd(block.ln2(middle)))
@@ -94,7 +138,7 @@ def test_residual_connections_carry_the_gradient_to_the_embeddings():
     assert norms["residual"] > 100 * norms["plain"]
 
 
-def test_layer_norm_is_mean_0_and_variance_1_over_the_numbers_of_a_token(x):
+def test_layer_norm_gives_the_numbers_of_a_token_mean_0_and_variance_1(x):
     ln = tiny_model(get_version(9)).ln_f
     nn.init.normal_(ln.weight)
     nn.init.normal_(ln.bias)
@@ -105,19 +149,19 @@ def test_layer_norm_is_mean_0_and_variance_1_over_the_numbers_of_a_token(x):
 
 
 @pytest.mark.parametrize("row", [[10, 20, 30, 40], [2, 4, 6, 8], [60, 70, 80, 90]])
-def test_layer_norm_forgets_where_a_token_lies_and_how_wide_it_spreads(row):
+def test_layer_norm_removes_the_mean_and_the_spread_of_a_token(row):
     out = v9.Block(select(v9.Config, TINY | {"n_embd": 4, "n_head": 1})).ln1(torch.tensor([row], dtype=torch.float32))
     assert torch.allclose(out, torch.tensor([[-1.3416, -0.4472, 0.4472, 1.3416]]), atol=1e-4)
 
 
-def test_layer_norm_needs_no_other_row_and_no_other_mode(x):
+def test_layer_norm_gives_the_same_for_a_row_alone_and_in_training_and_evaluation(x):
     ln = tiny_model(get_version(9)).ln_f
     assert torch.equal(ln(x)[1], ln(x[1]))
     assert torch.equal(ln.train()(x), ln.eval()(x))
     assert not list(ln.buffers())
 
 
-def test_dropout_stands_in_three_places(x):
+def test_there_is_dropout_in_three_places(x):
     model = tiny_model(get_version(10), dropout=0.25)
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
     of_a_block = {name.removeprefix("blocks.0.") for name in names if name.startswith("blocks.0.")}
@@ -134,7 +178,7 @@ def test_each_of_the_three_dropouts_changes_the_output_in_training(x):
         assert not torch.equal(block(x), block(x)), name
 
 
-def test_dropout_zeroes_a_share_and_scales_the_rest_by_one_over_one_minus_p():
+def test_dropout_zeroes_some_numbers_and_divides_the_rest_by_one_minus_p():
     torch.manual_seed(0)
     dropout = v10.FeedForward(select(v10.Config, TINY | {"dropout": 0.2})).net[3]
     out = dropout(torch.ones(100_000))
@@ -152,7 +196,7 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(attention):
     assert torch.equal(model.eval()(idx)[0], model(idx)[0])
 
 
-def test_the_weights_of_v9_give_its_logits_in_v10_without_dropout():
+def test_v10_without_dropout_gives_the_logits_of_v9_with_the_same_weights():
     old, idx = tiny_model(get_version(9)), random_tokens()
     for attention in ("loop", "fused"):
         new = tiny_model(get_version(10), seed=5, attention=attention)
@@ -185,6 +229,6 @@ def test_the_number_of_blocks_and_heads_is_a_setting():
     assert all(len(block.sa.heads) == 6 for block in model.blocks)
 
 
-def test_cross_entropy_refuses_three_dimensions_as_they_are():
+def test_cross_entropy_refuses_logits_of_three_dimensions():
     with pytest.raises(RuntimeError, match="Expected target size"):
         F.cross_entropy(torch.zeros(4, 8, 65), torch.zeros((4, 8), dtype=torch.long))

@@ -1,4 +1,4 @@
-"""What holds for each of the ten versions."""
+"""Claims that hold for each of the ten versions."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from babygpt.versions import VERSIONS, get_version, select
 
 
 @every_version()
-def test_the_recipe_lecture_has_the_number_of_parameters_of_the_table(version):
+def test_the_lecture_recipe_has_the_number_of_parameters_in_the_table(version):
     module = version.module()
     model = module.Model(select(module.Config, version.preset("lecture") | {"vocab_size": 65}))
     assert sum(p.numel() for p in model.parameters()) == version.parameters
@@ -24,12 +24,12 @@ def test_the_table_has_the_parameter_counts_of_the_lecture():
 
 
 @every_version()
-def test_the_defaults_of_config_are_the_sizes_of_the_lecture(version):
+def test_the_defaults_of_config_are_the_sizes_in_the_lecture_recipe(version):
     module = version.module()
     assert module.Config() == select(module.Config, version.preset("lecture"))
 
 
-# Version 1 is left out: its tokens see nothing but themselves, so the test could not fail.
+# Without version 1, where each token sees only itself, so that the test could not fail.
 @every_version(1)
 def test_changing_the_future_leaves_the_past_alone(version):
     model, idx = tiny_model(version).eval(), random_tokens(4, 7)
@@ -56,7 +56,7 @@ def test_rows_of_a_batch_are_independent(version):
     together, _ = model(idx)
     for row in range(4):
         alone, _ = model(idx[[row]])
-        # A larger batch may be summed in another order.
+        # PyTorch may add up a larger batch in a different order.
         assert torch.allclose(alone[0], together[row], atol=1e-6)
     changed = idx.clone()
     changed[2] = (idx[2] + 1) % TINY["vocab_size"]
@@ -80,9 +80,9 @@ def test_every_parameter_gets_a_gradient(version):
         assert p.grad is not None and p.grad.abs().sum() > 0, name
 
 
-# The row on which each version could be perfect: for the bigram, no character has two successors.
+# Every version can predict this row perfectly: no character has two successors, so even a bigram can.
 @every_version()
-def test_one_batch_can_be_learned_by_heart(version):
+def test_one_batch_can_be_memorized(version):
     torch.manual_seed(0)
     module = version.module()
     model = module.Model(select(module.Config, TINY | {"n_embd": 48, "n_head": 4, "dropout": 0.0}))
@@ -97,7 +97,7 @@ def test_one_batch_can_be_learned_by_heart(version):
     assert loss.item() < 0.2
 
 
-# The validation loss of the seeds 1337, 1, 2 and 3, widened on both sides by twice their spread or so.
+# The range of the validation loss over the seeds 1337, 1, 2 and 3, widened on both sides by about twice its spread.
 AFTER_200 = {
     1: (2.90, 3.30), 2: (2.80, 2.96), 3: (2.80, 2.96), 4: (2.80, 2.96), 5: (2.40, 2.70), 6: (2.33, 2.59),
     7: (2.30, 2.60), 8: (2.27, 2.55), 9: (2.25, 2.54), 10: (2.48, 2.64),
@@ -105,7 +105,7 @@ AFTER_200 = {
 
 
 @every_version()
-def test_the_loss_after_200_steps_lies_in_its_band(version, shakespeare):
+def test_the_loss_after_200_steps_is_in_its_band(version, shakespeare):
     module = version.module()
     sizes = dict(vocab_size=65, block_size=8, n_embd=32, n_head=4, n_layer=3, dropout=0.0)
     torch.manual_seed(1337)
@@ -137,6 +137,6 @@ def test_a_version_that_does_not_exist_is_refused():
             get_version(number)
 
 
-def test_a_preset_that_does_not_exist_is_refused_with_those_that_do():
+def test_a_preset_that_does_not_exist_is_refused_and_the_existing_ones_are_named():
     with pytest.raises(UserError, match="v3 has no preset 'laptop': choose from lecture"):
         get_version(3).preset("laptop")

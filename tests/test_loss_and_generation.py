@@ -1,4 +1,4 @@
-"""What model.py and version 1 claim: the loss, the table, and drawing one token after the other."""
+"""What model.py and version 1 claim: the loss, the table, and sampling one token after the other."""
 
 import math
 
@@ -25,7 +25,7 @@ def counts(tokens):
     return torch.bincount(pairs, minlength=65 * 65).view(65, 65).double()
 
 
-def test_the_first_loss_is_that_of_the_lecture(shakespeare, bigram):
+def test_the_first_loss_matches_the_lecture(shakespeare, bigram):
     batch = shakespeare.get_batch("train", 4, 8, torch.Generator().manual_seed(1337))
     logits, loss = bigram(*batch)
     assert logits.shape == (4, 8, 65)
@@ -48,7 +48,7 @@ def test_random_tables_start_above_the_uniform_loss_because_they_are_confidently
     assert sum(losses) / 50 == pytest.approx(expected, abs=0.05)
 
 
-def test_the_loss_is_the_mean_of_minus_log_probability_of_the_target(bigram, shakespeare):
+def test_the_loss_is_the_mean_negative_log_probability_of_the_targets(bigram, shakespeare):
     xb, yb = shakespeare.get_batch("train", 4, 8)
     logits, loss = bigram(xb, yb)
     by_hand = -F.log_softmax(logits, dim=-1).gather(-1, yb[..., None]).mean()
@@ -61,7 +61,7 @@ def test_the_loss_without_targets_is_none(bigram):
     assert loss is None
 
 
-def test_row_i_of_the_table_is_the_logits_after_token_i(bigram):
+def test_row_i_of_the_table_holds_the_logits_after_token_i(bigram):
     idx = torch.tensor([[3, 1, 4], [1, 5, 9]])
     logits, _ = bigram(idx)
     assert torch.equal(logits, bigram.token_embedding_table.weight[idx])
@@ -78,7 +78,7 @@ def test_an_embedding_is_a_one_hot_vector_times_a_matrix(bigram):
     assert torch.equal(one_hot @ bigram.token_embedding_table.weight, bigram.token_embedding_table(idx))
 
 
-def test_no_bigram_beats_the_count_table_which_reaches_2_45(shakespeare, bigram):
+def test_no_bigram_beats_the_table_of_counts_which_reaches_2_45(shakespeare, bigram):
     table = counts(shakespeare.train)
     assert (table > 0).sum() == 1380  # of 4,225 pairs
     log_p = (table / table.sum(dim=1, keepdim=True)).log()
@@ -110,7 +110,7 @@ def test_generation_runs_past_the_block_size(version):
 
 
 @every_version()
-def test_a_long_prompt_counts_as_its_last_block_size_tokens(version):
+def test_only_the_last_block_size_tokens_of_a_long_prompt_matter(version):
     model, long = tiny_model(version), random_tokens(1, 30)
     short = long[:, -TINY["block_size"] :]
     from_long, from_short = (
@@ -120,12 +120,12 @@ def test_a_long_prompt_counts_as_its_last_block_size_tokens(version):
 
 
 @every_version(1)
-def test_more_tokens_than_positions_are_an_error_not_a_guess(version):
+def test_more_tokens_than_positions_raise_an_error(version):
     with pytest.raises(IndexError):
         tiny_model(version)(random_tokens(1, TINY["block_size"] + 1))
 
 
-def test_streaming_draws_what_generate_draws():
+def test_streaming_samples_the_same_tokens_as_generate():
     model, idx = tiny_model(VERSIONS[4]), random_tokens()
     streamed = list(model.stream(idx, 6, generator=torch.Generator().manual_seed(3)))
     assert all(token.shape == (2, 1) for token in streamed)
@@ -133,7 +133,7 @@ def test_streaming_draws_what_generate_draws():
     assert torch.equal(torch.cat(streamed, dim=1), whole[:, 5:])
 
 
-def test_the_same_seed_draws_the_same_text_and_another_seed_another():
+def test_the_same_seed_samples_the_same_text_and_another_seed_a_different_one():
     model, idx = tiny_model(VERSIONS[0]), random_tokens(1)
     first, again, other = (model.generate(idx, 20, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
@@ -147,7 +147,7 @@ def test_generation_turns_dropout_off_and_leaves_the_mode_as_it_was():
     assert model.training
 
 
-def test_generation_keeps_no_gradients():
+def test_generation_leaves_no_gradients():
     model = tiny_model(VERSIONS[8])
     model.generate(random_tokens(), 3)
     assert all(p.grad is None for p in model.parameters())
@@ -174,12 +174,12 @@ def test_temperature_divides_the_logits(temperature, expected):
     assert torch.allclose(shares, torch.tensor(expected), atol=0.01)
 
 
-def test_temperature_zero_takes_the_likeliest_token():
+def test_temperature_zero_picks_the_most_likely_token():
     logits = torch.tensor([[1.0, 5.0, 2.0], [0.0, -1.0, -2.0]])
     assert sample(logits, temperature=0).tolist() == [[1], [0]]
 
 
-def test_top_k_draws_from_the_k_likeliest_in_their_old_proportions():
+def test_top_k_samples_the_k_most_likely_tokens_in_their_original_proportions():
     p = torch.tensor([0.45, 0.25, 0.15, 0.08, 0.05, 0.01, 0.01])
     drawn = sample(p.log().expand(40_000, 7), top_k=5, generator=torch.Generator().manual_seed(0))
     shares = torch.bincount(drawn.flatten(), minlength=7) / len(drawn)
@@ -187,7 +187,7 @@ def test_top_k_draws_from_the_k_likeliest_in_their_old_proportions():
     assert shares[5:].sum() == 0
 
 
-def test_top_k_of_one_is_greedy_and_of_the_whole_vocabulary_is_no_limit():
+def test_top_k_of_one_is_greedy_and_of_the_whole_vocabulary_changes_nothing():
     logits = torch.randn(50, 9, generator=torch.Generator().manual_seed(0))
     assert torch.equal(sample(logits, top_k=1), logits.argmax(dim=-1, keepdim=True))
     limited, free = (sample(logits, top_k=k, generator=torch.Generator().manual_seed(1)) for k in (9, None))
@@ -195,6 +195,6 @@ def test_top_k_of_one_is_greedy_and_of_the_whole_vocabulary_is_no_limit():
 
 
 @pytest.mark.parametrize("how", [{"temperature": -0.1}, {"temperature": math.nan}, {"top_k": 0}])
-def test_impossible_ways_to_draw_are_refused(how):
+def test_impossible_sampling_settings_are_refused(how):
     with pytest.raises(UserError, match=f"{next(iter(how))} must be"):
         sample(torch.zeros(1, 5), **how)

@@ -1,4 +1,4 @@
-"""What holds for every input that hypothesis can think of: tokenizer, corpus, flags, checkpoints."""
+"""Claims that hold for every input that hypothesis can generate: tokenizer, corpus, flags, checkpoints."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ settings.register_profile("babygpt", deadline=None, derandomize=True, max_exampl
                           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 settings.load_profile("babygpt")
 
-ANY = st.characters(codec=None)  # surrogates too: Python makes them of bytes that it cannot decode
+ANY = st.characters(codec=None)  # with surrogates, which Python makes from bytes that it cannot decode
 TEXT = st.text(ANY, min_size=1)
 WORDS = st.text(st.characters(exclude_characters="\0", codec=None))  # an argument cannot hold NUL
 
@@ -96,7 +96,7 @@ def test_any_file_is_read_as_utf8_or_refused(tmp_path, content, piece):
 
 
 def status(command):
-    """What a command exits with; any exception but SystemExit fails the test."""
+    """The exit status of a command; any exception except SystemExit fails the test."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()) as err,
@@ -122,7 +122,7 @@ NAMES = sorted({"--max-itters"}.union(*map(flags, CONFIGS)))
 
 
 def only_parse(version, argv):
-    """In place of `cli.train`: read the command line and do nothing."""
+    """A replacement for `cli.train` that reads the command line and does nothing."""
     cli.parse(cli.FirstFlags, argv, "babygpt", return_unknown_args=True, add_help=False)
     cli.read_settings(version, argv, cli.RunConfig("lecture"), version.preset("lecture"))
     return 0
@@ -165,7 +165,7 @@ STATE = {
 
 @functools.cache
 def whole_checkpoint():
-    """The bytes of a checkpoint that is in order."""
+    """The bytes of a valid checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
         save_checkpoint(path, STATE)
@@ -188,8 +188,8 @@ def test_any_change_to_a_checkpoint_is_detected(tmp_path, data):
     path = tmp_path / "checkpoint.pt"
     content = whole_checkpoint()
     start = data.draw(st.integers(0, len(content)), label="start")
-    cut = data.draw(st.integers(0, 40) | st.just(len(content)), label="bytes taken out")
-    put = data.draw(st.binary(max_size=40), label="bytes put in")
+    cut = data.draw(st.integers(0, 40) | st.just(len(content)), label="bytes removed")
+    put = data.draw(st.binary(max_size=40), label="bytes inserted")
     changed = content[:start] + put + content[start + cut :]
     assume(changed != content)
     path.write_bytes(changed)
@@ -197,7 +197,7 @@ def test_any_change_to_a_checkpoint_is_detected(tmp_path, data):
         read_checkpoint(path)
 
 
-def test_every_byte_of_a_checkpoint_counts(tmp_path):
+def test_a_flipped_bit_is_detected_all_through_a_checkpoint(tmp_path):
     path = tmp_path / "checkpoint.pt"
     content = bytearray(whole_checkpoint())
     for i in range(0, len(content), 7):
