@@ -61,7 +61,6 @@ def run(lesson: Path) -> tuple[str, list[str]]:
     """What the cells of the solutions print, and what is wrong with them."""
     InteractiveShell.clear_instance()
     shell, printed, problems = InteractiveShell.instance(colors="nocolor"), [], []
-    shell.run_line_magic("matplotlib", "inline")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for cell in build(lesson, solutions=True).cells:
             if cell.cell_type != "code":
