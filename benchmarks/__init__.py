@@ -1,1 +1,1 @@
-"""What takes how long: `python -m benchmarks` measures, prints a table and writes JSON. See README.md."""
+"""How fast is babygpt? `python -m benchmarks` measures, prints a table, and writes JSON. See README.md."""

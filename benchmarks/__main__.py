@@ -1,9 +1,11 @@
-"""Measure what the README of this folder talks about: `python -m benchmarks`, or `--only generation startup`."""
+"""Measure the figures in the README of this folder: `python -m benchmarks`, or `--only generation startup`."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device
 from babygpt.errors import require
 from babygpt.harness.terminal import exit_status
+from babygpt.harness.threads import worthwhile_threads
 from babygpt.training import TrainConfig, Trainer, estimate_loss
 from babygpt.versions import VERSIONS, get_version, select
 from benchmarks.baseline import Baseline
@@ -28,26 +31,26 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """Time babygpt against plain alternatives; print a table and write JSON."""
+    """Time babygpt beside plain alternatives, print a table, and write JSON."""
 
     only: tuple[str, ...] = ()
-    """Benchmarks to run: step, laptop, small, generation, data, startup. Without it, all."""
+    """Benchmarks to run: step, laptop, small, busy, generation, data, startup (default: all)."""
 
     rounds: int = 5
-    """Turns that each alternative takes (the trainings of `laptop` take three at most)."""
+    """Turns that each alternative takes (at most three for the runs of `laptop`)."""
 
     out: Path = Path("runs/benchmarks.json")
-    """File for the figures. What it holds of other benchmarks stays."""
+    """File for the figures. Those of other benchmarks stay in it."""
 
     readme: bool = False
     """Measure nothing; write the figures of benchmarks/results.json into benchmarks/README.md."""
 
     device: str = "cpu"
-    """Where `step` computes; the rest runs on the CPU."""
+    """Where `step` computes; everything else runs on the CPU."""
 
 
 def trainer_of(recipe: str, corpus: Corpus, **changes: object) -> Trainer:
-    """A trainer of version 10 by one of its recipes, with changes."""
+    """A trainer for version 10 with one of its recipes, some settings changed."""
     settings = get_version(10).preset(recipe) | changes | {"vocab_size": corpus.tokenizer.vocab_size}
     torch.manual_seed(1337)
     return Trainer(v10.Model(select(v10.Config, settings)), corpus, select(TrainConfig, settings))
@@ -77,7 +80,7 @@ def step(config: BenchmarkConfig) -> Result:
     runs = {name: partial(some_steps, trainer) for name, trainer in trainers.items()}
     take_turns(runs, 1)  # to warm up
     seconds = take_turns(runs, config.rounds)
-    # 6 operations for each weight and token (2 on the way forward, 4 back), and those of the attention.
+    # 6 operations for each weight and token (2 in the forward pass, 4 in the backward pass), and those of attention.
     model = trainers["fused, float32"].model
     weights = sum(p.numel() for name, p in model.named_parameters() if "embedding" not in name)
     operations = 6 * weights + 12 * model.config.n_layer * model.config.n_embd * model.config.block_size
@@ -93,9 +96,10 @@ def step(config: BenchmarkConfig) -> Result:
 def laptop(config: BenchmarkConfig) -> Result:
     """The recipe `laptop` from first step to last, evaluations included; and the same with other settings."""
     corpus = Corpus.load()
+    longer = round(1.3 * get_version(10).preset("laptop")["max_iters"])  # a step of AdamW takes less time
     alternatives = {
         "laptop": {},
-        "AdamW instead of Muon, more steps": dict(optimizer="adamw", max_iters=2275, eval_interval=325),
+        "AdamW instead of Muon, more steps": dict(optimizer="adamw", max_iters=longer, eval_interval=longer // 7),
         "float32 instead of bfloat16": dict(dtype="float32"),
     }
     trained: dict[str, list[Trainer]] = {name: [] for name in alternatives}
@@ -109,7 +113,7 @@ def laptop(config: BenchmarkConfig) -> Result:
     result = {}
     for name, trainers in trained.items():
         losses = [trainer.history[-1]["val"] for trainer in trainers]
-        exact = [estimate_loss(trainer.model, corpus, 24, 400)["val"] for trainer in trainers]
+        exact = [estimate_loss(t.model, corpus, t.config.batch_size, 400)["val"] for t in trainers]
         result[name] = summary(seconds[name], "s") | {
             "val, as the run measures it": summary(losses, "nats"),
             "val, over 400 batches": summary(exact, "nats"),
@@ -131,13 +135,13 @@ def small(config: BenchmarkConfig) -> Result:
         seconds = take_turns(
             {
                 "baseline step": repeat(plain.update, steps),
-                "babygpt step": repeat(ours.update, steps),
+                "babygpt step": partial(as_trained, ours, repeat(ours.update, steps)),
                 "baseline evaluation": partial(plain.estimate_loss, batches),
-                "babygpt evaluation": ours.evaluate,
+                "babygpt evaluation": partial(as_trained, ours, ours.evaluate),
             },
             config.rounds,
         )
-        # Of the baseline's evaluation, which goes batch by batch, only a few batches are measured.
+        # The baseline evaluates batch by batch, and only a few batches are measured.
         times = {"baseline": recipe["eval_iters"] / batches, "babygpt": 1}
         evaluations = recipe["max_iters"] // recipe["eval_interval"] + 1
         result[version.name] = {}
@@ -148,6 +152,44 @@ def small(config: BenchmarkConfig) -> Result:
             total[who] += whole
             result[version.name][who] = {"step": one_step, "evaluation": evaluation, "whole recipe, s": round(whole, 1)}
     result["v1 to v9, s"] = {who: round(s, 1) for who, s in total.items()}
+    return result
+
+
+def as_trained(trainer: Trainer, run: Callable[[], object]) -> None:
+    """Call `run` with as many threads as the trainer's model is trained with."""
+    sizes = trainer.model.config
+    with worthwhile_threads(trainer.config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0)):
+        run()
+
+
+def busy(config: BenchmarkConfig) -> Result:
+    """Two runs at once beside one alone, each in a process of its own, from start to sample."""
+    short = "--eval-iters 5 --device cpu".split()
+    commands = {
+        "version 9, 150 steps": ["babygpt.v9", *"--max-iters 150 --eval-interval 150".split(), *short],
+        "laptop, 60 steps": ["babygpt.v10", *"--preset laptop --max-iters 60 --eval-interval 60".split(), *short],
+    }
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+
+    def at_once(n: int, command: list[str]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = [
+                subprocess.Popen(
+                    [sys.executable, "-m", *command, "--out-dir", f"{folder}/{i}"],
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+                for i in range(n)
+            ]
+            statuses = [run.wait() for run in runs]
+        require(not any(statuses), f"python -m {' '.join(command)} failed")
+
+    result = {}
+    for name, command in commands.items():
+        runs = {n: partial(at_once, n, command) for n in (1, 2)}
+        alone, two = (summary(seconds, "s") for seconds in take_turns(runs, config.rounds).values())
+        result[name] = {"one alone": alone, "two at once": two, "ratio": round(two["median"] / alone["median"], 2)}
     return result
 
 
@@ -173,7 +215,7 @@ def generation(config: BenchmarkConfig) -> Result:
     for name, seconds in take_turns(runs, config.rounds).items():
         tokens = n.get(name, n[name.partition(":")[0]]) * (8 if "8 texts" in name else 1)
         result[name] = summary([tokens / s for s in seconds], "tokens/s")
-    # A token needs every weight once: it comes no faster than memory delivers them.
+    # Each token needs every weight once, so memory bandwidth limits the speed.
     numbers = torch.randn(12, 2**20)
     seconds = min(take_turns({"read": numbers.sum}, 20)["read"])
     bytes_a_token = sum(p.numel() * 4 for name, p in model.named_parameters() if "embedding" not in name)
@@ -182,7 +224,7 @@ def generation(config: BenchmarkConfig) -> Result:
 
 
 def python(*arguments: str) -> str:
-    """What `python ...` prints, in a process of its own."""
+    """The output of `python ...`."""
     return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
 
 
@@ -202,7 +244,7 @@ def data(config: BenchmarkConfig) -> Result:
             "start = time.perf_counter()\n"
             f"corpus = Corpus.load({str(path)!r})\n"
             "seconds = time.perf_counter() - start\n"
-            # Linux; the more usual ru_maxrss would also count the process that started this one.
+            # Linux only; the more usual ru_maxrss would also count the process that started this one.
             "kilobytes = int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
             "print(seconds, kilobytes * 1024 / len(corpus))\n"
         )
@@ -227,6 +269,7 @@ BENCHMARKS = {
     "step": step,
     "laptop": laptop,
     "small": small,
+    "busy": busy,
     "generation": generation,
     "data": data,
     "startup": startup,
@@ -234,7 +277,7 @@ BENCHMARKS = {
 
 
 def benchmark(config: BenchmarkConfig) -> None:
-    """Run the benchmarks asked for.
+    """Run the chosen benchmarks.
 
     Raises:
         UserError: there is no such benchmark.
@@ -250,8 +293,8 @@ def benchmark(config: BenchmarkConfig) -> None:
     about = machine(pick_device(config.device))
     results = json.loads(config.out.read_text(encoding="utf-8")) if config.out.exists() else {}
     for name in tqdm(config.only or BENCHMARKS, leave=False, disable=None):
-        about_it = {"measures": BENCHMARKS[name].__doc__, "machine": about}
-        results[name] = about_it | {"result": BENCHMARKS[name](config)}
+        entry = {"measures": BENCHMARKS[name].__doc__, "machine": about}
+        results[name] = entry | {"result": BENCHMARKS[name](config)}
         tqdm.write(report({name: results[name]}) + "\n")
         config.out.parent.mkdir(parents=True, exist_ok=True)
         config.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

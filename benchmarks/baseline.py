@@ -1,7 +1,7 @@
-"""Training as one would first write it: the baseline that the harness of babygpt is compared with.
+"""A straightforward training loop, as one would first write it: the baseline that babygpt's trainer is compared with.
 
-Batches are stacked from slices, each loss of an evaluation is fetched by itself with `item()`,
-evaluations go batch by batch, and AdamW is PyTorch's default. The models are babygpt's own.
+It stacks batches from slices, evaluates batch by batch, fetches each loss with `item()`, and uses AdamW as PyTorch
+provides it. The models are babygpt's.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Baseline:
-    """A model in training, the straightforward way."""
+    """A model and its training loop."""
 
     def __init__(self, model: nn.Module, train: Tensor, val: Tensor, batch_size: int, learning_rate: float) -> None:
         self.model, self.batch_size, self.block_size = model, batch_size, model.config.block_size

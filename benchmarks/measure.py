@@ -1,4 +1,4 @@
-"""Timing: alternatives take turns, several rounds, and the median counts. Timings on a busy machine are noisy."""
+"""Timing: alternatives take turns for several rounds, and the median counts. A busy machine makes it noisy."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ Result = dict[str, Any]
 
 
 def take_turns(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Run each alternative once a round: {name: the seconds it took, each time}."""
+    """Run each alternative once per round: {name: the seconds it took each time}."""
     seconds: dict[str, list[float]] = {name: [] for name in alternatives}
     for _ in range(rounds):
         for name, run in alternatives.items():
@@ -26,7 +26,7 @@ def take_turns(alternatives: Mapping[str, Callable[[], object]], rounds: int) ->
 
 
 def repeat(run: Callable[[], object], times: int) -> Callable[[], None]:
-    """A function that calls `run` so many times."""
+    """A function that calls `run` several times."""
 
     def repeated() -> None:
         for _ in range(times):
@@ -36,7 +36,7 @@ def repeat(run: Callable[[], object], times: int) -> Callable[[], None]:
 
 
 def summary(figures: list[float], unit: str) -> Result:
-    """Median and spread of some figures."""
+    """The median, the lowest and the highest of some figures."""
     return {
         "unit": unit,
         "median": float(f"{statistics.median(figures):.4g}"),
@@ -47,7 +47,7 @@ def summary(figures: list[float], unit: str) -> Result:
 
 
 def matmul_peak(dtype: torch.dtype, device: torch.device, n: int = 2048) -> float:
-    """Operations a second (FLOP/s) in a large matrix product: as fast as this machine gets."""
+    """Operations per second (FLOP/s) in a large matrix product: the most that this machine can do."""
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(10):
@@ -60,13 +60,13 @@ def matmul_peak(dtype: torch.dtype, device: torch.device, n: int = 2048) -> floa
 
 
 def wait(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def machine(device: torch.device) -> Result:
-    """What the figures were measured on."""
+    """The machine and the software that the figures were measured with."""
     return {
         "date": date.today().isoformat(),
         "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),

@@ -63,7 +63,8 @@ def saved(rhyme):
 
 
 @POSIX
-def test_runs_killed_at_random_moments_end_like_one_that_was_never_stopped(tmp_path):
+def test_runs_killed_at_random_moments_end_like_one_that_was_never_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(torture, "start", torture.start_forked)  # `make torture` starts each run from the beginning
     count = torture.kill_harness(6, seed=2, folder=tmp_path, names=("v9", "v10 dropout"))
     assert count.kills == 6 and count.resumes >= 1 and count.finished_runs >= 2
     assert (count.mismatches, count.errors) == ([], [])

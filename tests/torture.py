@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import forked
 import torch
 
 from babygpt.harness.runs import Run
@@ -75,6 +76,21 @@ def start(*args, **kwargs):
     )
 
 
+def start_forked(number, flags, folder, inject=None):
+    """The same in a moment, but without Python's own start, in which an accident may also happen."""
+    argv = [*flags.split(), "--out-dir", str(folder)]
+    return forked.Process(play, inject or (), number, argv)
+
+
+def play(accident, number, argv):
+    """In the new process: a run, perhaps with an accident."""
+    from babygpt import cli
+
+    if accident:
+        inject(*accident, number, argv)
+    cli.main(number, argv)
+
+
 # In the process that is to have an accident
 
 
@@ -85,7 +101,9 @@ def inject(kind, n, number, argv):
     die = lambda: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
     left = int(n)
     if kind == "line":
-        places = tuple(str(TESTS.parent / "babygpt" / name) for name in ("runs.py", "files.py"))
+        writing = [TESTS.parent / "babygpt" / "harness" / name for name in ("runs.py", "checkpoints.py", "files.py")]
+        assert all(path.exists() for path in writing), "the code that writes is somewhere else by now"
+        places = tuple(map(str, writing))
 
         def trace(frame, event, arg):
             nonlocal left
