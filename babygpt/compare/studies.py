@@ -128,11 +128,11 @@ def equal_rows(versions: list[Version]) -> list[Row]:
         if version.number < 10:
             rows.append(Row(version.name, version.title, version.adds, f"babygpt.{version.name}", EQUAL, before))
     if 10 in [version.number for version in versions]:
-        v10, weights = "babygpt.v10", "first weights from N(0, 0.02)"
+        v10, weights = "babygpt.v10", "initial weights from N(0, 0.02)"
         rows += [
             Row("v10 dropout", "alone", "dropout alone", "babygpt.compare.default_weights", EQUAL, before),
             Row("v10 weights", "alone", f"{weights} alone", v10, EQUAL | {"dropout": 0.0}, before),
-            Row("v10", "dropout and first weights", f"dropout and {weights}, at version 9's size", v10, EQUAL, before),
+            Row("v10", "dropout and initial weights", f"dropout and {weights}, at version 9's size", v10, EQUAL, before),
         ]
     return rows
 
