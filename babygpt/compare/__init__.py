@@ -5,6 +5,6 @@ keeps the records. `verdict` tells an effect from noise, `table` makes the table
 the files. `recorded` reads what `results/` holds. `speed` measures versions 2 to 4.
 
 The rest are models that only comparisons need: `ablations` is version 8 with switches for its changes, `unscaled` is
-version 5 without the scale of its scores, and `default_weights` is version 10 with PyTorch's first weights.
+version 5 without the scale of its scores, and `default_weights` is version 10 with PyTorch's default initial weights.
 `babygpt.course.publish` puts the results into the README and the lessons.
 """

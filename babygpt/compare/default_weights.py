@@ -1,4 +1,4 @@
-"""Version 10 with the first weights that versions 1 to 9 have: PyTorch's default, instead of N(0, 0.02)."""
+"""Version 10 with the initial weights that versions 1 to 9 have: PyTorch's default, instead of N(0, 0.02)."""
 
 from torch import nn
 

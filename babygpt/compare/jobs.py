@@ -28,6 +28,7 @@ from tqdm import tqdm
 from babygpt.data import Corpus
 from babygpt.errors import UserError
 from babygpt.harness.files import write_atomically
+from babygpt.harness.threads import worthwhile_threads
 from babygpt.model import LanguageModel, evaluating
 from babygpt.sample import continue_text, example_prompt
 from babygpt.tokenizer import Tokenizer
@@ -74,10 +75,12 @@ def run(job: Job, corpus: Corpus, workers: int = 1) -> Record:
     trainer = new_trainer(module, training_text(job, corpus), job.settings | {"seed": job.seed})
     model, times = trainer.model, time_steps(trainer)
     start, diverged = time.perf_counter(), None
-    try:
-        trainer.train(progress=False)
-    except UserError as error:
-        diverged = str(error)
+    sizes = model.config
+    with worthwhile_threads(trainer.config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0)) as threads:
+        try:
+            trainer.train(progress=False)
+        except UserError as error:
+            diverged = str(error)
     seconds = time.perf_counter() - start
     return {
         "format": FORMAT,
@@ -96,7 +99,7 @@ def run(job: Job, corpus: Corpus, workers: int = 1) -> Record:
         "torch": torch.__version__,
         "device": device_name(trainer.device),
         "dtype": str(trainer.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "jobs_at_a_time": workers,
         "revision": revision(),
     }

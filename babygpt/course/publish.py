@@ -137,8 +137,8 @@ def ladder_rows(found: dict[str, Result], up: str = "") -> list[dict[str, str]]:
     return rows + [
         {
             "name": row.name,
-            "version": f"[{row.name}]({up}babygpt/v10.py) on equal terms",
-            "title": row.title,
+            "version": f"[v10]({up}babygpt/v10.py) on equal terms",
+            "title": row.adds,
             "adds": row.adds,
             "parameters": f"{row.records[0]['parameters']:,}",
             **equal_cells(row, equal),
