@@ -75,7 +75,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         has_bfloat16 = {
             "cuda": lambda: torch.cuda.is_bf16_supported(),
-            "cpu": lambda: torch.cpu.get_capabilities().get("avx512_bf16", False),
+            # PyTorch 2.2, the last for Macs with an Intel processor, has no such function.
+            "cpu": lambda: getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16", False),
             "mps": lambda: False,
         }
         name = "bfloat16" if has_bfloat16[device.type]() else "float32"

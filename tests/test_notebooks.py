@@ -193,7 +193,7 @@ def test_the_first_cell_does_nothing_if_babygpt_is_installed():
 
 
 def test_the_first_cell_says_what_to_do_if_babygpt_is_missing(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "babygpt", None)
     with pytest.raises(SystemExit, match="Choose the kernel of babygpt's environment .venv"):
         exec(compile(notebooks.FIRST_CELL, "first cell", "exec"), {})
 

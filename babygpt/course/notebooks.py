@@ -33,14 +33,15 @@ QUOTED = re.compile(r"<!-- quoted:.*?-->\n?", re.DOTALL)
 ROOT = Path(__file__).resolve().parents[2]
 
 FIRST_CELL = """\
-# This cell does nothing if babygpt is installed, and otherwise says what to do.
-import importlib.util
-
-if importlib.util.find_spec("babygpt") is None:
+# This cell says what to do if babygpt is not installed. It has to run before torch is imported, so that babygpt can
+# tell PyTorch's waiting threads to sleep.
+try:
+    import babygpt
+except ImportError:
     raise SystemExit(
         "babygpt is not installed in this Python. Choose the kernel of babygpt's environment .venv; "
         "on Colab, upload or clone the repository first and run: %pip install -e babygpt"
-    )"""
+    ) from None"""
 
 
 @dataclass(frozen=True)
