@@ -69,7 +69,7 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
         weight_decay=config.weight_decay,
-        fused=rest[0].device.type == "cuda" or torch.__version__ >= (2, 4),  # older versions fuse on GPUs only
+        fused=rest[0].device.type in (("cpu", "cuda") if torch.__version__ >= (2, 4) else ("cuda",)),
     )
     if config.optimizer == "adamw":
         return [adamw]
