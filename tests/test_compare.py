@@ -344,6 +344,24 @@ def test_each_row_is_compared_with_one_that_differs_in_one_thing(kind):
         assert len(differences) + (row.module != before.module) == 1
 
 
+@pytest.mark.parametrize(
+    "kind, told, files",
+    [
+        ("depth", "2 blocks, layer norm", ["depth.json", "depth.md", "depth.png", "samples-depth.md"]),
+        ("scale", "head size 16, best rate: no scale", ["samples-scale.md", "scale.json", "scale.md"]),
+        ("dropout", "verdict on the best", ["dropout.json", "dropout.md", "dropout.png", "samples-dropout.md"]),
+    ],
+)
+def test_a_study_ends_in_its_table_and_files(kind, told, files, text, monkeypatch, capsys):
+    monkeypatch.setattr(studies, "ABLATION", EQUAL)
+    monkeypatch.setattr(studies, "DEEP", [1, 2])
+    monkeypatch.setattr(studies, "HEADS", {16: 20})
+    monkeypatch.setattr(studies, "DROPOUT", SETTINGS | {"train_characters": 100})
+    assert command(text, "--study", kind, "--quick") == 0
+    assert told in capsys.readouterr().out
+    assert sorted(file.name for file in (text.parent / "out").iterdir() if file.is_file()) == files
+
+
 def test_without_the_scale_version_5_is_otherwise_the_same():
     config = v5.Config(n_embd=16)
     torch.manual_seed(0)

@@ -71,7 +71,7 @@ STUDIES = {
     "dropout": Study(
         "dropout",
         "Dropout in a large model on little text",
-        3,
+        5,
         columns=WITH_BEST,
         note="Version 10 with 350,465 parameters learns from only the first 20,000 characters of the text, and goes on "
         "after the validation loss has stopped falling. It is evaluated on the validation split of the whole text. The "

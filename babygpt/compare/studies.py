@@ -132,7 +132,7 @@ def equal_rows(versions: list[Version]) -> list[Row]:
         rows += [
             Row("v10 dropout", "alone", "dropout alone", "babygpt.compare.default_weights", EQUAL, before),
             Row("v10 weights", "alone", f"{weights} alone", v10, EQUAL | {"dropout": 0.0}, before),
-            Row("v10", "dropout and initial weights", f"dropout, {weights}", v10, EQUAL, before),
+            Row("v10", "both", f"dropout and {weights}, at version 9's size", v10, EQUAL, before),
         ]
     return rows
 
