@@ -15,7 +15,7 @@ from babygpt.compare.table import FIRST_SEED
 from babygpt.course import publish
 from babygpt.course.notebooks import ROOT
 from babygpt.errors import UserError
-from babygpt.harness.files import with_block
+from babygpt.harness.markdown import with_block
 from babygpt.versions import VERSIONS, get_version
 
 STEMS = [study.stem for study in STUDIES.values()]

@@ -21,8 +21,8 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
+from babygpt.course.generated import ROOT, refresh
 from babygpt.errors import require
-from babygpt.harness.files import write_atomically
 from babygpt.harness.terminal import run_command
 
 FOLDS = {
@@ -30,7 +30,6 @@ FOLDS = {
     "picture": re.compile(r"<details><summary>The code of the picture</summary>\s*\Z"),
 }
 QUOTED = re.compile(r"<!-- quoted:.*?-->\n?", re.DOTALL)
-ROOT = Path(__file__).resolve().parents[2]
 
 FIRST_CELL = """\
 # This cell says what to do if babygpt is not installed. It has to run before torch is imported, so that babygpt can
@@ -140,16 +139,7 @@ def write(config: NotebookConfig) -> int:
     """Write all notebooks, or compare them; return the exit status."""
     files = targets()
     require(bool(files), f"there are no lessons in {ROOT / 'lessons'}: run this from a complete clone")
-    stale = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
-    if config.check:
-        for path in stale:
-            print(f"{path.relative_to(ROOT)} does not match its lesson: run `make notebooks`")
-        return 1 if stale else 0
-    for path in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, files[path])
-    print(f"{len(files)} notebooks in {ROOT / 'notebooks'}, {len(stale)} of them changed")
-    return 0
+    return refresh(files, config.check, "make notebooks")
 
 
 def main(argv: list[str] | None = None) -> None:

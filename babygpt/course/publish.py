@@ -13,9 +13,9 @@ from babygpt.compare import speed
 from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
 from babygpt.compare.table import NOT_TRAINED, Row, change, judge, markdown
-from babygpt.course.notebooks import ROOT, lessons
+from babygpt.course.generated import ROOT, holds, refresh
+from babygpt.course.notebooks import lessons
 from babygpt.errors import require
-from babygpt.harness.files import write_atomically
 from babygpt.harness.markdown import with_block
 from babygpt.harness.terminal import run_command
 from babygpt.versions import VERSIONS, get_version
@@ -39,16 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def publish(config: PublishConfig, root: Path = ROOT) -> int:
     """Write all files that are out of date, or name them; return the exit status."""
-    files = targets(root)
-    stale = [path for path, content in files.items() if not shows(path, content)]
-    for path in stale:
-        if config.check:
-            print(f"{path.relative_to(root)} is out of date: run `make results`")
-        else:
-            write_atomically(path, files[path])
-    if not config.check:
-        print(f"{len(files)} files show the results; {len(stale)} of them were out of date and are written")
-    return 1 if config.check and stale else 0
+    return refresh(targets(root), config.check, "make results", root, shows)
 
 
 def targets(root: Path = ROOT) -> dict[Path, bytes]:
@@ -83,10 +74,8 @@ def targets(root: Path = ROOT) -> dict[Path, bytes]:
 
 def shows(path: Path, content: bytes) -> bool:
     """Whether a file has this content. In a picture a few pixels may differ, as they do between machines."""
-    if not path.exists():
-        return False
-    if path.suffix != ".png":
-        return path.read_bytes() == content
+    if path.suffix != ".png" or not path.exists():
+        return holds(path, content)
     from matplotlib.image import imread
 
     drawn, wanted = imread(path), imread(io.BytesIO(content))
