@@ -14,7 +14,7 @@ from babygpt.device import pick_dtype
 from babygpt.errors import UserError
 from babygpt.harness.runs import Run, latest_folder, new_folder, write_atomically
 from babygpt.model import Config
-from babygpt.muon import Muon, even_out
+from babygpt.muon import Muon, orthogonalize
 from babygpt.training import TrainConfig, Trainer, estimate_loss, learning_rate, make_optimizers
 from babygpt.versions import get_version
 
@@ -132,7 +132,7 @@ def test_muon_computes_in_the_precision_of_the_training(has_bfloat16, monkeypatc
 
 def test_orthogonalizing_keeps_the_singular_vectors_of_a_matrix():
     u, _, vt = torch.linalg.svd(torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), full_matrices=False)
-    out = even_out(u @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.2, 0.1])) @ vt)
+    out = orthogonalize(u @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.2, 0.1])) @ vt)
     inside = u.T @ out @ vt.T  # (5, 5): what it does to each direction
     assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-5
     assert inside.diagonal().min() > 0.6 and inside.diagonal().max() < 1.3
