@@ -20,7 +20,7 @@ class TrainConfig:
     """Chunks of text per step: the B of (B, T)."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """How gradients become steps: AdamW for all weights, or Muon for the matrices in proj and ffwd."""
+    """How gradients become steps: AdamW for all weights, or Muon for the matrices inside the model."""
 
     learning_rate: float = 1e-3
     """Step size; with a schedule, its peak."""

@@ -50,20 +50,18 @@ def estimate_loss(
 
 
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for all parameters; or Muon for the matrices in `proj` and `ffwd`, and AdamW for the rest.
+    """AdamW for all parameters; or Muon for the matrices inside the model, and AdamW for the rest.
 
-    Muon costs about as much for a small matrix as for a large one, so the many small ones in the heads
-    are left to AdamW. `fused` computes AdamW's update in fewer passes over memory.
+    Inside are all linear layers but `lm_head`. `fused` computes AdamW's update in fewer passes over memory.
 
     Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (AdamW); `babygpt/muon.py`.
 
     Raises:
-        UserError: Muon is asked for, and the model has neither `proj` nor `ffwd`.
+        UserError: Muon is asked for, and the model has no linear layer but `lm_head`.
     """
-    matrices, rest = [], []
-    for name, p in model.named_parameters():
-        for_muon = config.optimizer == "muon" and p.ndim == 2 and (".proj." in name or "ffwd." in name)
-        (matrices if for_muon else rest).append(p)
+    inside = [module for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "lm_head"]
+    matrices = [linear.weight for linear in inside] if config.optimizer == "muon" else []
+    rest = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
     adamw = torch.optim.AdamW(
         rest,
         lr=config.learning_rate,
@@ -73,7 +71,10 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     )
     if config.optimizer == "adamw":
         return [adamw]
-    require(len(matrices) > 0, "the optimizer muon needs a feed-forward layer, which versions 7 to 10 have: use adamw")
+    require(
+        len(matrices) > 0,
+        "the optimizer muon needs linear layers inside the model, which versions 5 to 10 have: use adamw",
+    )
     dtype = pick_dtype(config.dtype, matrices[0].device)
     return [Muon(matrices, config.learning_rate, config.weight_decay, dtype), adamw]
 

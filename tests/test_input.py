@@ -175,7 +175,9 @@ FLAGS = [
     wrong("v1 --dtype float64", "invalid choice 'float64' for argument '--dtype'"),
     wrong("v1 --lr-schedule exponential", "invalid choice 'exponential' for argument '--lr-schedule'"),
     wrong("v1 --optimizer sgd", "invalid choice 'sgd' for argument '--optimizer'"),
-    wrong("v1 --optimizer muon", "the optimizer muon needs a feed-forward layer, which versions 7 to 10 have"),
+    wrong(
+        "v1 --optimizer muon", "the optimizer muon needs linear layers inside the model, which versions 5 to 10 have"
+    ),
     wrong("v10 --attention flash", "invalid choice 'flash' for argument '--attention'"),
     works("v1 --help", "usage: python -m babygpt.v1"),
     works("v6 --shapes", "(B, T, hs) = (4, 8, 8)"),

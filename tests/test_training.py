@@ -14,7 +14,7 @@ from babygpt.device import pick_dtype
 from babygpt.errors import UserError
 from babygpt.harness.runs import Run, latest_folder, new_folder, write_atomically
 from babygpt.model import Config
-from babygpt.muon import Muon, even_out
+from babygpt.muon import Muon, orthogonalize
 from babygpt.training import TrainConfig, Trainer, estimate_loss, learning_rate, make_optimizers
 from babygpt.versions import get_version
 
@@ -62,7 +62,7 @@ def v10_model(**changes):
     return tiny_model(get_version(10), n_embd=24, **changes)
 
 
-def test_muon_updates_the_matrices_of_proj_and_ffwd_and_adamw_everything_else():
+def test_muon_updates_the_matrices_inside_the_model_and_adamw_everything_else():
     model = v10_model()
     muon, adamw = make_optimizers(model, TrainConfig(optimizer="muon"))
     assert isinstance(muon, Muon) and isinstance(adamw, torch.optim.AdamW)
@@ -70,7 +70,8 @@ def test_muon_updates_the_matrices_of_proj_and_ffwd_and_adamw_everything_else():
     assert not theirs[0] & theirs[1]
     assert theirs[0] | theirs[1] == {id(p) for p in model.parameters()}
     names = {name for name, p in model.named_parameters() if id(p) in theirs[0]}
-    parts = ("sa.proj.weight", "ffwd.net.0.weight", "ffwd.net.2.weight")
+    heads = [f"sa.heads.{n}.{part}.weight" for n in range(3) for part in ("query", "key", "value")]
+    parts = ("sa.proj.weight", "ffwd.net.0.weight", "ffwd.net.2.weight", *heads)
     assert names == {f"blocks.{n}.{part}" for n in range(2) for part in parts}
 
 
@@ -132,15 +133,16 @@ def test_muon_computes_in_the_precision_of_the_training(has_bfloat16, monkeypatc
 
 def test_orthogonalizing_keeps_the_singular_vectors_of_a_matrix():
     u, _, vt = torch.linalg.svd(torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), full_matrices=False)
-    out = even_out(u @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.2, 0.1])) @ vt)
+    matrix = u @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.2, 0.1])) @ vt
+    out = orthogonalize(matrix[None])[0]
     inside = u.T @ out @ vt.T  # (5, 5): what it does to each direction
     assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-5
     assert inside.diagonal().min() > 0.6 and inside.diagonal().max() < 1.3
 
 
-@every_version(7, 8, 9, 10)
-def test_muon_is_refused_if_there_is_no_feed_forward_layer(version):
-    with pytest.raises(UserError, match="muon needs a feed-forward layer"):
+@every_version(5, 6, 7, 8, 9, 10)
+def test_muon_is_refused_if_there_is_no_matrix_inside_the_model(version):
+    with pytest.raises(UserError, match="muon needs linear layers inside the model"):
         make_optimizers(tiny_model(version), TrainConfig(optimizer="muon"))
 
 
