@@ -34,8 +34,6 @@ class Version:
     """What is new, in one line."""
     parameters: int
     """Parameters of the recipe `lecture` with a vocabulary of 65."""
-    band: tuple[float, float]
-    """Where the validation loss of the recipe `lecture` must end, in nats per character."""
     presets: dict[str, Recipe] = field(repr=False)
 
     @property
@@ -66,7 +64,6 @@ VERSIONS = [
         "bigram",
         "the baseline: a table of which character follows which",
         4_225,
-        (2.45, 2.55),
         {"lecture": dict(block_size=8, batch_size=32, learning_rate=1e-2, max_iters=3000, eval_interval=300,
                          eval_iters=200)},
     ),
@@ -75,7 +72,6 @@ VERSIONS = [
         "averaging with loops",
         "vectors, positions, lm_head; each token becomes the average of itself and its past",
         4_481,
-        (2.78, 2.88),
         {"lecture": _SMALL},
     ),
     Version(
@@ -83,7 +79,6 @@ VERSIONS = [
         "averaging by matrix multiply",
         "the same average as one matrix product, much faster",
         4_481,
-        (2.78, 2.88),
         {"lecture": _SMALL},
     ),
     Version(
@@ -91,7 +86,6 @@ VERSIONS = [
         "averaging by softmax mask",
         "the same average as a softmax over masked scores",
         4_481,
-        (2.78, 2.88),
         {"lecture": _SMALL},
     ),
     Version(
@@ -99,7 +93,6 @@ VERSIONS = [
         "single head",
         "self-attention: the scores depend on the tokens",
         7_553,
-        (2.36, 2.46),
         {"lecture": _SMALL},
     ),
     Version(
@@ -107,7 +100,6 @@ VERSIONS = [
         "multi-head",
         "four small heads side by side instead of one wide head",
         7_553,
-        (2.24, 2.34),
         {"lecture": _HEADS},
     ),
     Version(
@@ -115,7 +107,6 @@ VERSIONS = [
         "feed-forward",
         "a layer that processes what attention gathered",
         8_609,
-        (2.19, 2.29),
         {"lecture": _HEADS},
     ),
     Version(
@@ -123,7 +114,6 @@ VERSIONS = [
         "residual",
         "three blocks, residual connections, projection, a wider feed-forward layer",
         41_921,
-        (2.02, 2.13),
         {"lecture": _BLOCKS},
     ),
     Version(
@@ -131,7 +121,6 @@ VERSIONS = [
         "layernorm",
         "layer norm before each part, and a final one",
         42_369,
-        (2.00, 2.11),
         {"lecture": _BLOCKS},
     ),
     Version(
@@ -139,7 +128,6 @@ VERSIONS = [
         "dropout and scale-up",
         "dropout, small initial weights, and the sizes of the lecture's final model",
         10_788_929,
-        (1.44, 1.53),
         {
             "lecture": dict(block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2, batch_size=64,
                             learning_rate=3e-4, max_iters=5000, eval_interval=500, eval_iters=200, dtype="auto"),

@@ -15,24 +15,27 @@ def no_window():
     plt.close("all")
 
 
-def test_the_recorded_curves_end_inside_the_bands_of_their_recipes():
+PUBLISHED = {1: 2.5, 5: 2.4, 6: 2.28, 7: 2.24, 8: 2.08, 9: 2.06}  # the lecture's validation losses
+
+
+def test_the_recorded_curves_end_within_a_twentieth_of_a_nat_of_the_lectures_losses():
     for version in VERSIONS[:9]:
         curve, recipe = lab.recorded(version.number), version.preset("lecture")
         assert curve["step"][-1] == recipe["max_iters"]
         assert curve["step"][1] == recipe["eval_interval"]
-        low, high = version.band
-        assert low < curve["val"][-1] < high
+        published = PUBLISHED.get(version.number, 2.83)  # version 2 to 4: what an average reaches
+        assert abs(curve["val"][-1] - published) < 0.05
         assert len(curve["step"]) == len(curve["train"]) == len(curve["val"]) == len(curve["seconds"])
 
 
-def test_the_fast_setting_cuts_trainings_to_a_fiftieth(monkeypatch):
+def test_the_fast_setting_cuts_runs_to_a_fiftieth(monkeypatch):
     monkeypatch.setattr(lab, "FAST", True)
     assert [lab.steps(n) for n in (5000, 600, 100)] == [100, 12, 10]
     monkeypatch.setattr(lab, "FAST", False)
     assert lab.steps(5000) == 5000
 
 
-def test_a_training_in_a_lesson_evaluates_ten_times_and_says_where_it_ends(shakespeare, monkeypatch, capsys):
+def test_a_run_in_a_lesson_evaluates_ten_times_and_says_where_it_ends(shakespeare, monkeypatch, capsys):
     monkeypatch.setattr(lab, "FAST", True)
     trainer = lab.train(lab.new_model(5), shakespeare, max_iters=1000, learning_rate=1e-2)
     assert [record["step"] for record in trainer.history] == list(range(0, 21, 2))
