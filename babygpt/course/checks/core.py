@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from babygpt.course.tracebacks import not_implemented, what_stopped
+
 Answer = TypeVar("Answer")
 
 _solved: set[str] = set()  # the exercises whose check has passed in this process
@@ -16,6 +18,10 @@ _solved: set[str] = set()  # the exercises whose check has passed in this proces
 
 class CheckFailed(AssertionError):
     """The answer is wrong. The message says what was seen, what was expected, and where to look."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What Jupyter shows: the sentence alone."""
+        return [str(self)]
 
 
 def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -34,15 +40,16 @@ def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., None]
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)
                     check(*answers)
-            except NotImplementedError:
-                print(f"Exercise {number} is still open.")
-                return
+            except NotImplementedError as error:
+                problem = not_implemented(error, answers)
+                if problem is None:
+                    print(f"Exercise {number} is still open.")
+                    return
+                raise CheckFailed(f"Exercise {number}: {problem}") from error
             except CheckFailed as failure:
                 raise CheckFailed(f"Exercise {number}: {failure}") from None
             except Exception as error:
-                raise CheckFailed(
-                    f"Exercise {number}: your code stopped with {type(error).__name__}: {error}"
-                ) from error
+                raise CheckFailed(f"Exercise {number}: {what_stopped(error)}") from error
             _solved.add(number)
             print(f"Exercise {number} is right.")
 
