@@ -63,6 +63,11 @@ class Seen:
         return self.shape == self.expected
 
 
+def sources() -> list[Path]:
+    """The files whose shape comments are checked: all but the course, whose code the learner runs."""
+    return sorted(path for path in PACKAGE.rglob("*.py") if "course" not in path.relative_to(PACKAGE).parts)
+
+
 def find_comments(path: Path) -> list[ShapeComment]:
     """All shape comments of a source file.
 
@@ -161,7 +166,7 @@ def print_shapes(version: Version, config: Config, B: int = 4, T: int | None = N
     sizes = sizes_of(config, B, T or config.block_size)
     model = version.module().Model(config)
     idx = torch.randint(config.vocab_size, (B, sizes["T"]))
-    with ShapeTracer(sorted(PACKAGE.rglob("*.py")), sizes) as tracer, torch.no_grad():
+    with ShapeTracer(sources(), sizes) as tracer, torch.no_grad():
         model(idx, targets=idx)
     letters = set(re.findall(r"\w+", " ".join(seen.comment.shape for seen in tracer.seen)))
     named = ", ".join(f"{letter} = {n}" for letter, n in sizes.items() if letter in letters)

@@ -12,12 +12,11 @@ from babygpt import kv_cache
 from babygpt.data import Corpus
 from babygpt.kv_cache import KVCache
 from babygpt.model import sample
-from babygpt.shapes import PACKAGE, ShapeTracer, find_comments, print_shapes, sizes_of
+from babygpt.shapes import ShapeTracer, find_comments, print_shapes, sizes_of, sources
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import VERSIONS, get_version
 
-# The checks in course/ show shapes to the learner, who is the one to run them.
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if "course" not in path.relative_to(PACKAGE).parts)
+FILES = sources()
 
 
 def trace_a_version(version, dtype="float32", **changes):
