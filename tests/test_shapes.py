@@ -9,11 +9,12 @@ import torch
 from conftest import TINY, B, random_tokens, tiny_model
 
 from babygpt import kv_cache
+from babygpt.compare import ablations, unscaled
 from babygpt.data import Corpus
 from babygpt.kv_cache import KVCache
 from babygpt.model import sample
 from babygpt.shapes import ShapeTracer, find_comments, print_shapes, sizes_of, sources
-from babygpt.training import TrainConfig, Trainer
+from babygpt.training import TrainConfig, Trainer, new_trainer
 from babygpt.versions import VERSIONS, get_version
 
 FILES = sources()
@@ -47,10 +48,20 @@ def trace_the_cache():
     return seen + tracer.seen
 
 
+def trace_a_variant(module):
+    """What the tracer sees in a training step of a variant that only comparisons train."""
+    corpus = Corpus.from_text("abcdefghijk" * 20)
+    trainer = new_trainer(module, corpus, {**TINY, "batch_size": B})
+    with ShapeTracer(FILES, sizes_of(trainer.model.config, B, TINY["block_size"])) as tracer:
+        trainer.update()
+    return tracer.seen
+
+
 @pytest.fixture(scope="module")
 def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
     v10 = get_version(10)
+    seen += trace_a_variant(ablations) + trace_a_variant(unscaled)
     return seen + trace_a_version(v10, attention="loop") + trace_a_version(v10, dtype="bfloat16") + trace_the_cache()
 
 
