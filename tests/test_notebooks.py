@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import html
 import os
 import re
 import sys
@@ -104,6 +105,18 @@ def only_draws(cell):
 def test_comments_for_the_tests_do_not_reach_the_notebooks(lesson):
     for solutions in (False, True):
         assert "<!-- quoted" not in render(build(lesson, solutions)).decode("utf-8")
+
+
+@every_lesson
+def test_a_diff_keeps_its_lines_and_gets_colors(lesson):
+    diffs = re.findall(r"^```diff\n(.*?)^```$", lesson.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for solutions in (False, True):
+        text = "\n".join(cell.source for cell in build(lesson, solutions).cells if cell.cell_type == "markdown")
+        shown = re.findall(r"<pre>\n(.*?)\n</pre>", text, flags=re.DOTALL)
+        assert [html.unescape(re.sub(r"</?span[^>]*>", "", pre)) + "\n" for pre in shown] == diffs
+        for line in "\n".join(shown).splitlines():
+            added = re.match(r'<span style="color: (\S+)">(.?)', line)
+            assert added[1] == {"+": "#116329", "-": "#a40e26"}.get(added[2], "inherit")
 
 
 def exercises(lesson):

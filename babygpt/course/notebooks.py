@@ -12,6 +12,7 @@ Comments such as `<!-- quoted: ... -->` stay in the lesson. Each notebook gets a
 installed. The same lessons always give the same bytes: cell ids are numbers, and no outputs are stored.
 """
 
+import html
 import re
 from base64 import b64encode
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ FOLDS = {
     "solution": re.compile(r"<details><summary>Solution</summary>\s*\Z"),
     "picture": re.compile(r"<details><summary>The code of the picture</summary>\s*\Z"),
 }
+DIFF = re.compile(r"^```diff\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COLORS = {"+": "#116329", "-": "#a40e26"}
 QUOTED = re.compile(r"<!-- quoted:.*?-->\n?", re.DOTALL)
 
 FIRST_CELL = """\
@@ -71,7 +74,7 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
             cells.append(hide(new) if "picture" in tags else new)
             continue
         # Folds are for readers of the page. Learners get nothing of a solution, and all else is open in the notebooks.
-        text = QUOTED.sub("", cell.source)
+        text = DIFF.sub(in_color, QUOTED.sub("", cell.source))
         if fold and "</details>" in text:
             inside, text = text.split("</details>", 1)
             text = text if hidden else inside + text
@@ -92,6 +95,15 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     nbformat.validate(notebook)
     return notebook
+
+
+def in_color(diff: re.Match) -> str:
+    """A diff as HTML with colored lines, because Jupyter does not color the diffs in a Markdown cell."""
+    lines = [
+        f'<span style="color: {COLORS.get(line[:1], "inherit")}">{html.escape(line)}</span>'
+        for line in diff[1].splitlines()
+    ]
+    return "<pre>\n" + "\n".join(lines) + "\n</pre>"
 
 
 def hide(cell: NotebookNode) -> NotebookNode:
