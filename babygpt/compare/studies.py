@@ -36,7 +36,7 @@ CHANGES = [
     ("+ 4x width", dict(residual=True, projection=True, second_layer=True, widening=4)),
 ]
 DEPTHS = [1, 3, 6]
-DEEP = [1, 3, 6, 12]
+DEEP = [1, 3, 6, 12, 24]
 # A model that is large for its text: 17 parameters for each of the 20,000 characters.
 DROPOUT: Recipe = dict(block_size=32, n_embd=96, n_head=4, n_layer=3, init_std=0.05, batch_size=8, learning_rate=1e-3,
                        max_iters=3000, eval_interval=150, eval_iters=100, train_characters=20_000,
