@@ -131,9 +131,9 @@ VERSIONS = [
         {
             "lecture": dict(block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2, batch_size=64,
                             learning_rate=3e-4, max_iters=5000, eval_interval=500, eval_iters=200, dtype="auto"),
-            # Small enough for two minutes on two CPU cores; in so short a run dropout only slows learning down.
+            # Small enough for two minutes on two CPU cores; in so short a run dropout would only slow learning down.
             "laptop": dict(block_size=64, n_embd=128, n_head=4, n_layer=3, dropout=0.0, init_std=0.05, batch_size=24,
-                           optimizer="muon", learning_rate=9e-3, max_iters=1500, eval_interval=300, eval_iters=20,
+                           optimizer="muon", learning_rate=9e-3, max_iters=1400, eval_interval=350, eval_iters=20,
                            warmup_iters=100, lr_schedule="linear", weight_decay=0.1, beta2=0.99, dtype="auto"),
         },
     ),
