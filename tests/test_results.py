@@ -195,3 +195,9 @@ def test_every_verdict_of_the_equal_recipe_is_on_the_page():
     page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     for before, after in zip(VERSIONS, VERSIONS[1:], strict=False):
         assert re.search(rf"- {before.name} to {after.name} [\w ,.()-]+: [+-]0\.\d\d\d, (helped|made|no|cannot)", page)
+
+
+def test_the_readme_quotes_the_recorded_loss_of_the_recipe_laptop():
+    losses = [run["val"]["loss"] for run in recorded.trainings(get_version(10), "laptop")]
+    assert f"from five seeds: {sum(losses) / len(losses):.3f}.)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(losses) == 5

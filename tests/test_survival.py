@@ -707,7 +707,7 @@ def wrong_pass(monkeypatch):
     def fake(factor):
         def small_pass(name):
             asked.append(name)
-            return [t * (factor if name == "mps" and i == 5 else 1) for i, t in enumerate(right("cpu"))]
+            return [t * (factor if name == "mps" and i == 2 else 1) for i, t in enumerate(right("cpu"))]
 
         monkeypatch.setattr(device, "small_pass", small_pass)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

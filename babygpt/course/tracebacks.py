@@ -74,7 +74,7 @@ def not_implemented(error: NotImplementedError, answers: tuple[Any, ...]) -> str
 
 
 def has_code_before(frame: traceback.FrameSummary) -> bool:
-    """Whether the function that raised has statements before the raise, other than a docstring and super().__init__."""
+    """Whether the function that raised has statements before the raise, other than those that stubs have."""
     try:
         tree = ast.parse("".join(linecache.getlines(frame.filename)))
     except SyntaxError:
