@@ -92,7 +92,7 @@ def has_code_before(frame: traceback.FrameSummary) -> bool:
 
 
 def is_given(node: ast.stmt) -> bool:
-    """Whether a statement is one that stubs have: a docstring, super().__init__(...), or sizes unpacked from a shape."""
+    """Whether stubs have such a statement: a docstring, super().__init__(...), or sizes unpacked from a shape."""
     docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     line = ast.unparse(node)
     return docstring or line.startswith("super()") or line.endswith(".shape")
