@@ -58,12 +58,12 @@ def test_the_prose_of_the_readme_agrees_with_the_figures():
     assert "Versions 1, 3, 4 and 5 take at most half of the baseline's time" in readme
     assert max(share[n] for n in (1, 3, 4, 5)) <= 0.5
     rest = [share[n] for n in (6, 7, 8, 9)]
-    assert f"versions 6 to 9 take {round(100 * min(rest)):.0f} to {round(100 * max(rest)):.0f} %" in readme
-    assert f"version 2 takes {100 * share[2]:.0f} %" in readme
+    assert f"versions 6 to 9 take {round(100 * min(rest)):.0f} to {round(100 * max(rest)):.0f}%" in readme
+    assert f"version 2 takes {100 * share[2]:.0f}%" in readme
     laptop = results["laptop"]["laptop"]
     adamw = results["laptop"]["AdamW instead of Muon, more steps"]
     float32 = results["laptop"]["float32 instead of bfloat16"]
-    assert f"takes {100 * laptop['median'] / float32['median']:.0f} % of the time it takes in float32" in readme
+    assert f"takes {100 * laptop['median'] / float32['median']:.0f}% of the time it takes in float32" in readme
     assert "AdamW takes more steps and more time than the recipe and still ends at a higher loss" in readme
     assert adamw["median"] > laptop["median"]
     assert adamw["val, over 400 batches"]["low"] > laptop["val, over 400 batches"]["high"]

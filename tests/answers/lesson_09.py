@@ -200,7 +200,7 @@ ANSWERS = {
             ),
             "eps outside the root": (
                 layer_norm(lambda self, x: (x - x.mean(-1, keepdim=True)) / (deviation(x) + self.eps)),
-                "outside the root",
+                "outside the square root",
             ),
             "eps missing": (
                 layer_norm(lambda self, x: (x - x.mean(-1, keepdim=True)) / deviation(x)),
@@ -254,12 +254,12 @@ ANSWERS = {
             ),
             "the root forgotten": (
                 lambda x, gamma, eps: gamma * x / ((x**2).mean(-1, keepdim=True) + eps),
-                "divide by the root",
+                "divide by the square root",
             ),
             "gamma forgotten": (lambda x, gamma, eps: rms_norm(x, torch.ones_like(gamma), eps), "gamma is missing"),
             "eps outside the root": (
                 lambda x, gamma, eps: gamma * x / ((x**2).mean(-1, keepdim=True).sqrt() + eps),
-                "outside the root",
+                "outside the square root",
             ),
             "eps missing": (
                 lambda x, gamma, eps: gamma * x / (x**2).mean(-1, keepdim=True).sqrt(),
@@ -318,7 +318,7 @@ ANSWERS = {
             ),
             "eps outside the root": (
                 lambda dxhat, x, eps: gradient(dxhat, x, 1 / (deviation(x) + eps)),
-                "outside the root",
+                "outside the square root",
             ),
             "eps a constant": (lambda dxhat, x, eps: layer_norm_backward(dxhat, x), "eps is missing, or a constant"),
             "divided by n - 1": (

@@ -70,13 +70,13 @@ def mistakes(q: Tensor, k: Tensor, C: int) -> dict[str, Tensor]:
     hs, T = k.shape[-1], k.shape[-2]
     right = hs**-0.5
     found = {
-        "the scores are not scaled: divide them by the root of the head size": weights(q, k, 1.0),
-        f"the scores are divided by the root of C = {C}: it must be the head size, {hs}, the number of terms in each "
-        "product of a query and a key": weights(q, k, C**-0.5),
-        f"the scores are divided by the root of T = {T}: it must be the head size, {hs}, the number of terms in each "
-        "product of a query and a key": weights(q, k, T**-0.5),
+        "the scores are not scaled: divide them by the square root of the head size": weights(q, k, 1.0),
+        f"the scores are divided by the square root of C = {C}: it must be the head size, {hs}, the number of terms in "
+        "each product of a query and a key": weights(q, k, C**-0.5),
+        f"the scores are divided by the square root of T = {T}: it must be the head size, {hs}, the number of terms in "
+        "each product of a query and a key": weights(q, k, T**-0.5),
         "the scores are divided by the head size itself: divide by its root": weights(q, k, 1 / hs),
-        "the scores are multiplied by the root of the head size: divide by it": weights(q, k, hs**0.5),
+        "the scores are multiplied by the square root of the head size: divide by it": weights(q, k, hs**0.5),
         "query and key are swapped: row t of the scores must be the query of token t times all keys": weights(
             k, q, right
         ),
@@ -192,7 +192,7 @@ def without_questions(answer: Callable[[Head, Tensor], Tensor]) -> None:
 
 @exercise("5.3")
 def divides_by_root_of_head_size(answer: Callable[[Head], bool]) -> None:
-    """The answer is a test: does a head divide its scores by the root of its head size?
+    """The answer is a test: does a head divide its scores by the square root of its head size?
 
     All heads are of one class, right or wrong, so that only their numbers tell them apart.
     """
@@ -219,7 +219,7 @@ def divides_by_root_of_head_size(answer: Callable[[Head], bool]) -> None:
     )
     for n_embd, head_size in sizes:
         wrong = {
-            f"by the root of C = {n_embd}": n_embd**-0.5,
+            f"by the square root of C = {n_embd}": n_embd**-0.5,
             "by nothing": 1.0,
             "by the head size itself": 1 / head_size,
         }

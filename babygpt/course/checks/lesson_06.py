@@ -247,8 +247,8 @@ def _explain(found: Tensor, batched: nn.Module, x: Tensor, config: Config) -> No
         "split": "view(B, n_head, T, hs) cuts through the tokens: take view(B, T, n_head, hs), then transpose(1, 2)",
         "merge": "the heads are put together without transpose(1, 2): (B, n_head, T, hs) must become "
         "(B, T, n_head, hs) before it becomes (B, T, C)",
-        "scale": "the scores are divided by the root of C: it must be the root of the head size",
-        "no scale": "the scores are not divided by the root of the head size",
+        "scale": "the scores are divided by the square root of C: it must be the square root of the head size",
+        "no scale": "the scores are not divided by the square root of the head size",
         "swapped": "queries and keys are swapped: the scores are q @ k^T, not k @ q^T",
         "late mask": "the rows of weights do not sum to 1: is the mask applied before the softmax?",
         "mask": "token 0 already sees later tokens: is the mask applied before the softmax?",

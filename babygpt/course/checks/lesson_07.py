@@ -156,7 +156,7 @@ def gelu(answer: Callable[[Tensor], Tensor]) -> None:
                 values * values.sigmoid(),
                 "this is x times the sigmoid of x, another smooth function: GELU has the bell curve's share instead",
             ),
-            (values * (1 + torch.erf(values)) / 2, "x must be divided by the root of 2 before erf"),
+            (values * (1 + torch.erf(values)) / 2, "x must be divided by the square root of 2 before erf"),
             (values * torch.erf(values / math.sqrt(2)), "erf is between -1 and 1: the share is (1 + erf) / 2"),
             (
                 nn.functional.gelu(values, approximate="tanh"),

@@ -61,10 +61,11 @@ def wrong_norms(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> dict[str,
     return {
         "nothing is normalized": gamma * x + beta,
         "the mean is not subtracted": gamma * x * (variance + eps).rsqrt() + beta,
-        "divide by the root of variance + eps, not by the variance itself": gamma * centered / (variance + eps) + beta,
+        "divide by the square root of variance + eps, not by the variance itself": gamma * centered / (variance + eps)
+        + beta,
         "the variance is divided by n - 1, var's default: pass correction=0": gamma * by_n_minus_1 + beta,
         "this is batch norm: mean and variance must be those of a token, along dim=-1": gamma * columns + beta,
-        "eps is outside the root, and it belongs inside: sqrt(variance + eps)": gamma
+        "eps is outside the square root, and it belongs inside: sqrt(variance + eps)": gamma
         * centered
         / (variance.sqrt() + eps)
         + beta,
@@ -91,13 +92,13 @@ def normalized_by_hand(answer: Callable[[], list[float]]) -> None:
     expect(abs(found[0] - found[1]) < 1e-6, "inputs 0 and 1 are equal, and their outputs are not")
     expect(abs(found.sum()) < 0.05, f"the sum is {found.sum():.2f} and must be 0: is the mean, 2, subtracted?")
     for ratio, mistake in (
-        (0.5**0.5, "this is divided by the variance: divide by its root"),
+        (0.5**0.5, "this is divided by the variance: divide by its square root"),
         ((2 / 3) ** 0.5, "here the variance is (1 + 1 + 4) / 2: divide by n = 3, not by n - 1"),
         (2**0.5, "the mean is subtracted; now divide by the standard deviation"),
     ):
         expect(abs(found[2] - ratio * 2**0.5) > 0.02, mistake)
     expected = torch.tensor([-1, -1, 2], dtype=torch.float64) / 2**0.5
-    expect_same(found, expected, "the list", "subtract 2, then divide by the root of the variance, 2", atol=0.01)
+    expect_same(found, expected, "the list", "subtract 2, then divide by the square root of the variance, 2", atol=0.01)
 
 
 @exercise("9.2")
@@ -118,16 +119,16 @@ def rms_norm(answer: Callable[..., Tensor]) -> None:
             reject(found, expected, {
                 "this is layer norm: RMSNorm does not subtract the mean": gamma
                 * F.layer_norm(given, (C,), eps=eps),
-                "these are divided by the root of the sum of the squares: take their mean": gamma
+                "these are divided by the square root of the sum of the squares: take their mean": gamma
                 * given * (sums + eps).rsqrt(),
-                "divide by the root: this is divided by the mean square": gamma * given / (squares + eps),
+                "divide by the square root: this is divided by the mean square": gamma * given / (squares + eps),
                 "the mean is over the batch: take the mean of a token's squares, along dim=-1": gamma
                 * given * (columns + eps).rsqrt(),
                 "gamma is missing": given * (squares + eps).rsqrt(),
-                "eps is outside the root, and it belongs inside": gamma * given / (squares.sqrt() + eps),
+                "eps is outside the square root, and it belongs inside": gamma * given / (squares.sqrt() + eps),
                 "eps is missing, or a constant: use the argument": gamma * given / squares.sqrt(),
             }, which)  # fmt: skip
-        look_at = "the mean of a token's squares, plus eps, then the root"
+        look_at = "the mean of a token's squares, plus eps, then the square root"
         expect_same(found, expected, f"{which}the output", look_at)
         expect_gradient(output, source, "the output", "use PyTorch functions, on x itself")
 
@@ -227,5 +228,5 @@ def wrong_gradients(dxhat: Tensor, x: Tensor, eps: float) -> dict[str, Tensor]:
             (x.var(dim=-1, keepdim=True) + eps).rsqrt()
         ),
         "eps is missing, or a constant: use the argument": gradient(variance.rsqrt()),
-        "eps is outside the root, and it belongs inside": gradient(1 / (variance.sqrt() + eps)),
+        "eps is outside the square root, and it belongs inside": gradient(1 / (variance.sqrt() + eps)),
     }

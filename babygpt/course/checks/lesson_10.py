@@ -146,7 +146,7 @@ WRONG_DROPOUTS = {
 
 @exercise("10.2")
 def dropout_places(answer: Callable[[], str]) -> None:
-    """The answer names the three positions of version 10."""
+    """The answer names the three places of dropout in version 10."""
     answered = answer()
     words = re.findall("[A-Z]+", (answered if isinstance(answered, str) else " ".join(answered)).upper())
     found = {letter for word in words if word != "AND" for letter in word}
