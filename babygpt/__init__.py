@@ -9,6 +9,6 @@ import os
 __version__ = "0.1.0"
 
 # Threads that wait for work sleep instead of spinning. While they spin they keep a core busy, so that two runs on
-# two cores take more than twenty times as long as one. PyTorch's thread library reads this once, when torch is
+# two cores can take ten times as long as one. PyTorch's thread library reads this once, when torch is
 # loaded; that is why it has to be here, the one exception to "nothing happens at import".
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
