@@ -25,6 +25,7 @@ def main(argv: Sequence[str] = ()) -> None:
         "\nTrain one:           python -m babygpt.v1      (--help lists the flags, --shapes the tensors)"
         "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"
         '\nText from a model:   python -m babygpt.sample runs/v10 --prompt "ROMEO:"'
+        "\nIs all in order?     python -m babygpt.doctor  (checks this machine and the installation)"
         "\nIs my loss normal?   python -m babygpt.expect runs/v6"
         "\nCompare all ten:     python -m babygpt.compare --quick    (two minutes on two cores)"
         "\n\nStart with the lessons (lessons/README.md), or read babygpt/v1.py, train it, and continue with version 2."
