@@ -1,7 +1,7 @@
 """What the lessons use again and again: training runs, curves, pictures, samples.
 
-Set the environment variable BABYGPT_FAST=1 to cut every run in the lessons to a few steps:
-the pages still run from top to bottom, but their losses mean nothing then.
+Two environment variables save the time of training. BABYGPT_RECORDED=1 loads recorded weights and curves instead: the
+losses are real. BABYGPT_FAST=1 cuts every run to a few steps: everything still runs, but the losses mean nothing.
 """
 
 import os
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from babygpt.compare.pictures import label_ends
 from babygpt.compare.recorded import trainings
+from babygpt.course import recorded_runs
 from babygpt.data import Corpus
 from babygpt.harness.threads import worthwhile_threads
 from babygpt.model import Config, LanguageModel
@@ -21,7 +22,8 @@ from babygpt.sample import continue_text
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import get_version, select
 
-FAST = os.environ.get("BABYGPT_FAST", "") not in ("", "0")
+RECORDED = os.environ.get("BABYGPT_RECORDED", "")  # "1" loads recorded runs, "record" records them
+FAST = os.environ.get("BABYGPT_FAST", "") not in ("", "0") and not RECORDED
 
 # Line styles that can be told apart without color; each curve also has its name at its end.
 STYLES = ["--", ":", "-.", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2))]
@@ -46,7 +48,7 @@ def train(
     learning_rate: float = 1e-3,
     **settings: object,
 ) -> Trainer:
-    """Train a model with a progress bar, evaluating ten times along the way.
+    """Train a model with a progress bar, evaluating ten times along the way; under BABYGPT_RECORDED=1, load its run.
 
     Training is on the CPU unless `settings` says otherwise: the models of the lessons are too small to gain from a GPU.
 
@@ -57,15 +59,31 @@ def train(
     defaults = {"device": "cpu", "eval_interval": max(1, max_iters // 10), "eval_iters": 5 if FAST else 200}
     config = TrainConfig(max_iters=max_iters, learning_rate=learning_rate, **defaults | settings)
     trainer = Trainer(model, corpus, config)
-    sizes = model.config
-    with worthwhile_threads(config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0)):
-        trainer.train()
+    loaded = run(trainer)
     last = trainer.history[-1]
     print(
-        f"{last['step']:,} steps in {trainer.seconds:.0f} s: "
-        f"train {last['train']:.3f}, val {last['val']:.3f}" + ("  (BABYGPT_FAST: means nothing)" if FAST else "")
+        f"{last['step']:,} steps in {trainer.seconds:.0f} s: train {last['train']:.3f}, val {last['val']:.3f}"
+        + (
+            "  (BABYGPT_FAST: means nothing)"
+            if FAST
+            else "  (a recorded run: nothing was trained here)"
+            if loaded
+            else ""
+        )
     )
     return trainer
+
+
+def run(trainer: Trainer) -> bool:
+    """Train to the end, or load the recorded run that BABYGPT_RECORDED=1 asks for; True if it was loaded."""
+    if RECORDED not in ("", "0", "record"):
+        if recorded_runs.load(trainer):
+            return True
+        print("There is no recorded run of this model with these settings, so it is trained now.")
+    sizes = trainer.model.config
+    with worthwhile_threads(trainer.config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0)):
+        (recorded_runs.record if RECORDED == "record" else Trainer.train)(trainer)
+    return False
 
 
 def sample_text(model: LanguageModel, corpus: Corpus, length: int = 200, seed: int = 1337) -> str:

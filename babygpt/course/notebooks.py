@@ -32,7 +32,7 @@ FOLDS = {
 }
 DIFF = re.compile(r"^```diff\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COLORS = {"+": "#116329", "-": "#a40e26"}
-QUOTED = re.compile(r"<!-- quoted:.*?-->\n?", re.DOTALL)
+QUOTED = re.compile(r"<!-- (?:quoted|minutes):.*?-->\n?", re.DOTALL)
 
 FIRST_CELL = """\
 # This cell says what to do if babygpt is not installed. It has to run before torch is imported, so that babygpt can
