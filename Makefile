@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet
 TORCH ?= auto
 SYSTEM := $(shell uname -s)
 
-.PHONY: help setup setup-dev train test lint format notebooks lessons record results reproduce torture
+.PHONY: help setup setup-dev train test lint format notebooks lessons record workshop results reproduce torture
 
 help:
 	@echo "make train       train version 10 on tiny Shakespeare"
@@ -19,6 +19,7 @@ help:
 	@echo "make notebooks   write notebooks/ from lessons/"
 	@echo "make lessons     run every solution notebook in full, and compare the numbers in the text with its output"
 	@echo "make record      the same, and record their runs in results/lessons/ for BABYGPT_RECORDED=1"
+	@echo "make workshop    write the schedules in workshop/ from the minutes in the lessons"
 	@echo "make results     redraw results/, and its tables in the README, the lessons and the notebooks"
 	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and compare their losses with recorded ones"
 	@echo "make torture     kill and resume 100 runs, and try every wrong input (up to 15 minutes)"
@@ -69,6 +70,9 @@ lessons: setup-dev
 record: setup-dev
 	@rm -rf results/lessons
 	@BABYGPT_RECORDED=record $(BIN)/python tests/full_lessons.py
+
+workshop: setup-dev
+	@$(BIN)/python -m babygpt.workshop.schedules
 
 results: setup-dev
 	@$(BIN)/python -m babygpt.course.publish

@@ -51,7 +51,7 @@ def label(row: Row) -> str:
 def losses_against_blocks(rows: Sequence[Row], title: str) -> bytes:
     """The final validation loss of each variant against its number of blocks, as a PNG.
 
-    Several variants get two panels, without and with layer norm; if layer norm is the only difference, one is enough.
+    Several variants get two panels, with and without layer norm; if layer norm is the only difference, one is enough.
     """
     titles = list(dict.fromkeys(row.title for row in rows))
     norms = {row.title: {other.settings["layernorm"] for other in rows if other.title == row.title} for row in rows}

@@ -138,7 +138,7 @@ def equal_rows(versions: list[Version]) -> list[Row]:
 
 
 def ablation_rows() -> list[Row]:
-    """The changes of version 8 one at a time, at several depths, without and with layer norm."""
+    """The changes of version 8 one at a time, at several depths, with and without layer norm."""
     rows = []
     for depth in DEPTHS:
         for layernorm in (False, True):
@@ -152,7 +152,7 @@ def ablation_rows() -> list[Row]:
 
 
 def depth_rows() -> list[Row]:
-    """Version 8's block, with all its changes, without and with layer norm, in shallow and deep stacks."""
+    """Version 8's block, with all its changes, with and without layer norm, in shallow and deep stacks."""
     rows = []
     for depth in DEEP:
         for layernorm in (False, True):
@@ -185,7 +185,7 @@ def scale_rows() -> list[Row]:
 
 
 def dropout_rows() -> list[Row]:
-    """Version 10 on little text, without and with dropout."""
+    """Version 10 on little text, with and without dropout."""
     rows: list[Row] = []
     for share in SHARES:
         before = rows[0].name if rows else None

@@ -24,10 +24,10 @@ TOLERANCE = 1e-3  # how far apart two machines may be in the logits of one model
 
 
 def key(trainer: Trainer) -> str:
-    """A name for the settings, the text and the parameters of a run."""
+    """A name for the settings of model and training, the text and the parameters of a run."""
     shapes = [(name, list(parameter.shape)) for name, parameter in trainer.model.named_parameters()]
     text = [len(trainer.corpus.train), len(trainer.corpus.val), trainer.corpus.train[:1000].tolist()]
-    what = json.dumps([asdict(trainer.config), shapes, text], sort_keys=True)
+    what = json.dumps([asdict(trainer.config), asdict(trainer.model.config), shapes, text], sort_keys=True)
     return hashlib.sha256(what.encode()).hexdigest()[:12]
 
 
