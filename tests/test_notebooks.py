@@ -242,9 +242,13 @@ def execute(tmp_path, monkeypatch):
 
 
 @every_lesson
-def test_the_solutions_run_from_top_to_bottom_and_every_check_passes(lesson, execute):
+def test_the_solutions_run_from_top_to_bottom_and_every_check_passes(lesson, execute, monkeypatch):
+    """With recorded runs: so each run has its recording, and what the cells say of it is true."""
+    monkeypatch.setattr(lab, "FAST", False)
+    monkeypatch.setattr(lab, "RECORDED", "1")
     for cell, output, error in execute(build(lesson, solutions=True)):
         assert error is None, f"{cell.source}\n{output}"
+        assert "There is no recorded run" not in output, f"run `make record`:\n{cell.source}"
         if "check" in cell.metadata.tags:
             assert re.fullmatch(rf"({EXERCISE} is right\.\n)+", output), output
         if "payoff" in cell.metadata.tags:

@@ -97,4 +97,4 @@ def test_a_lesson_says_whether_a_run_was_loaded(folder, monkeypatch, capsys):
         lab.train(new.model, new.corpus, max_iters=20, **settings)
         out = capsys.readouterr().out
         assert expected in out
-        assert ("nothing was trained here" in out) == (recorded == "1" and seed == 1)
+        assert ("recorded, not trained here" in out) == (recorded == "1" and seed == 1)

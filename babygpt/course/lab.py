@@ -63,13 +63,7 @@ def train(
     last = trainer.history[-1]
     print(
         f"{last['step']:,} steps in {trainer.seconds:.0f} s: train {last['train']:.3f}, val {last['val']:.3f}"
-        + (
-            "  (BABYGPT_FAST: means nothing)"
-            if FAST
-            else "  (a recorded run: nothing was trained here)"
-            if loaded
-            else ""
-        )
+        + ("  (BABYGPT_FAST: means nothing)" if FAST else "  (recorded, not trained here)" if loaded else "")
     )
     return trainer
 
