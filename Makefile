@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet
 TORCH ?= auto
 SYSTEM := $(shell uname -s)
 
-.PHONY: help setup setup-dev train test lint format notebooks lessons record workshop results reproduce torture
+.PHONY: help setup setup-dev train test lint format notebooks lessons pages record workshop results reproduce torture
 
 help:
 	@echo "make train       train version 10 on tiny Shakespeare"
@@ -18,6 +18,7 @@ help:
 	@echo "make format      format the code with ruff"
 	@echo "make notebooks   write notebooks/ from lessons/"
 	@echo "make lessons     run every solution notebook in full, and compare the numbers in the text with its output"
+	@echo "make pages       write the lessons with all outputs as web pages, in site/; they need no network"
 	@echo "make record      the same, and record their runs in results/lessons/ for BABYGPT_RECORDED=1"
 	@echo "make workshop    write the schedules in workshop/ from the minutes in the lessons"
 	@echo "make results     redraw results/, and its tables in the README, the lessons and the notebooks"
@@ -66,6 +67,9 @@ notebooks: setup-dev
 
 lessons: setup-dev
 	@$(BIN)/python tests/full_lessons.py
+
+pages: setup-dev
+	@$(BIN)/python -m babygpt.course.pages
 
 record: setup-dev
 	@rm -rf results/lessons

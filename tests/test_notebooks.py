@@ -9,6 +9,7 @@ import sys
 
 import jupytext
 import matplotlib
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -16,7 +17,7 @@ from IPython.utils.capture import capture_output
 from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 
-from babygpt.course import checks, lab, notebooks
+from babygpt.course import checks, lab, notebooks, pages
 from babygpt.course.notebooks import ROOT, build, lessons, render, targets
 from babygpt.errors import UserError
 
@@ -85,7 +86,9 @@ def test_learners_get_stubs_and_no_solutions_and_the_solutions_the_reverse(lesso
 @every_lesson
 def test_code_that_only_draws_is_folded_and_its_picture_is_not(lesson):
     text = lesson.read_text(encoding="utf-8")
-    folds = re.findall(r"<details><summary>The code of the picture</summary>\n\n```python tags=\[\"picture\"\]\n", text)
+    folds = re.findall(
+        r"<details><summary>The code of the picture</summary>\n\n```python tags=\[\"picture\"\] alt=", text
+    )
     for solutions in (False, True):
         pictures = tagged(build(lesson, solutions), "picture")
         assert len(pictures) == len(folds) == text.count('tags=["picture"]')
@@ -233,11 +236,12 @@ def execute(tmp_path, monkeypatch):
                 with capture_output() as captured:
                     result = shell.run_cell(cell.source, store_history=True)
                 found.append((cell, captured.stdout, result.error_before_exec or result.error_in_exec))
+                assert bool(plt.get_fignums()) <= ("alt" in cell.metadata), f"no alt text:\n{cell.source}"
+                plt.close("all")
         assert found
         return found
 
     yield execute
-    matplotlib.pyplot.close("all")
     InteractiveShell.clear_instance()
 
 
@@ -309,3 +313,24 @@ def test_a_notebook_carries_the_pictures_of_its_lesson(tmp_path):
     lesson.write_text("![a](../results/none.png)\n", encoding="utf-8")
     with pytest.raises(UserError, match="a picture that is missing: ../results/none.png"):
         notebooks.build(lesson, solutions=False)
+
+
+def test_a_page_needs_no_network_describes_its_pictures_and_leaves_out_what_only_draws():
+    """Lesson 5 has pictures, diffs, folded code and links to other lessons."""
+    page = pages.export(ROOT / "lessons" / "05_self_attention_head.md")
+    images = re.findall(r"<img\b[^>]{0,400}", page)
+    assert len(images) == 7 and all(re.search(r'alt="[^"]{30,}"', image) for image in images)
+    loaded = re.findall(r'<(?:script|img|iframe|source)\b[^>]*?\bsrc="([^"]{0,60})', page)
+    loaded += re.findall(r'<link\b[^>]*?href="([^"]{0,60})', page)
+    assert [address for address in loaded if not address.startswith("data:image/")] == []
+    assert "babygpt is not installed in this Python" not in page and "def draw_graph" not in page
+    linked = [link for link in re.findall(r'href="([^"#]{1,200})', page) if not link.startswith("https://")]
+    assert {"04_averaging_softmax.html", "06_multi_head.html"} <= set(linked)
+    for link in linked:
+        assert (ROOT / "site" / link).resolve().exists() or (ROOT / "lessons" / link).with_suffix(".md").exists(), link
+
+
+@every_lesson
+def test_formulas_are_plain_text_because_mathjax_needs_a_network(lesson):
+    prose = re.sub(r"```.*?```", "", lesson.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert "$" not in prose and r"\(" not in prose

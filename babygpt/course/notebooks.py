@@ -8,6 +8,8 @@ A lesson is jupytext Markdown: prose, and ```python cells that may have tags.
     tags=["payoff"]      what comes of a right answer, in both; says so if the exercise is still open
     tags=["picture"]     code that only draws: folded in the lesson, and hidden in the notebooks
 
+A cell that draws has a description for those who can't see its picture, `alt="..."`, which goes into exported pages.
+
 Comments such as `<!-- quoted: ... -->` stay in the lesson. Each notebook gets a first cell that checks that babygpt is
 installed. The same lessons always give the same bytes: cell ids are numbers, and no outputs are stored.
 """
@@ -70,7 +72,8 @@ def build(lesson: Path, solutions: bool) -> NotebookNode:
         if cell.cell_type == "code":
             if "stub" in tags if solutions else hidden:
                 continue
-            new = nbformat.v4.new_code_cell(cell.source, metadata={"tags": tags})
+            alt = {"alt": cell.metadata["alt"]} if "alt" in cell.metadata else {}
+            new = nbformat.v4.new_code_cell(cell.source, metadata={"tags": tags} | alt)
             cells.append(hide(new) if "picture" in tags else new)
             continue
         # Folds are for readers of the page. Learners get nothing of a solution, and all else is open in the notebooks.
