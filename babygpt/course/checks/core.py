@@ -3,11 +3,12 @@
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from babygpt.course.tracebacks import not_implemented, what_stopped
 
@@ -145,3 +146,18 @@ def short(numbers: list[float], digits: int, alone: bool) -> str:
     """Numbers in a line: at most six of them."""
     texts = [f"{x:.{digits}g}" for x in numbers[:6]]
     return texts[0] if alone else "[" + ", ".join(texts) + (", ..." if len(numbers) > 6 else "") + "]"
+
+
+def expect_forward(module: nn.Module) -> None:
+    """Fail unless the module's class has a method `forward`: PyTorch's own says NotImplementedError, like a stub."""
+    if type(module).forward is not nn.Module.forward:
+        return
+    near = get_close_matches("forward", [name.lower() for name in vars(type(module))])
+    names = [name for name in vars(type(module)) if name.lower() in near]
+    name = type(module).__name__
+    if names:
+        expect(False, f"{name} has a method named {names[0]!r}, which PyTorch doesn't know: the name must be 'forward'")
+    expect(
+        False,
+        f"{name} has no method named 'forward': define one, indented as far as __init__ and not inside of it",
+    )

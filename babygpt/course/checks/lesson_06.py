@@ -1,7 +1,6 @@
 """Checks of lesson 6, several heads."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -9,25 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from babygpt.course.checks.core import as_tensor, exercise, expect, expect_gradient, expect_same, unchanged
+from babygpt.course.checks.core import (
+    as_tensor,
+    exercise,
+    expect,
+    expect_forward,
+    expect_gradient,
+    expect_same,
+    unchanged,
+)
 from babygpt.v6 import Config, Model, MultiHeadAttention
 
 SIZES = (Config(), Config(n_embd=12, n_head=3, block_size=5))  # two sizes, so that no constant fits both
-
-
-def expect_forward(module: nn.Module) -> None:
-    """Fail unless the module's class has a method `forward`: PyTorch's own says NotImplementedError, like a stub."""
-    if type(module).forward is not nn.Module.forward:
-        return
-    near = get_close_matches("forward", [name.lower() for name in vars(type(module))])
-    names = [name for name in vars(type(module)) if name.lower() in near]
-    name = type(module).__name__
-    if names:
-        expect(False, f"{name} has a method named {names[0]!r}, which PyTorch doesn't know: the name must be 'forward'")
-    expect(
-        False,
-        f"{name} has no method named 'forward': define one, indented as far as __init__ and not inside of it",
-    )
 
 
 @exercise("6.A")

@@ -13,11 +13,11 @@ from babygpt.course.checks.core import (
     as_tensor,
     exercise,
     expect,
+    expect_forward,
     expect_gradient,
     expect_same,
     unchanged,
 )
-from babygpt.course.checks.lesson_06 import expect_forward
 from babygpt.v6 import MultiHeadAttention
 from babygpt.v7 import Config, FeedForward
 
