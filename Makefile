@@ -20,7 +20,7 @@ help:
 	@echo "make lessons     run every solution notebook in full, and compare the numbers in the text with its output"
 	@echo "make pages       write the lessons with all outputs as web pages, in site/; they need no network"
 	@echo "make record      the same, and record their runs in results/lessons/ for BABYGPT_RECORDED=1"
-	@echo "make workshop    write the schedules in workshop/ from the minutes in the lessons"
+	@echo "make workshop    write the schedules and the page of the bug clinic, in workshop/"
 	@echo "make results     redraw results/, and its tables in the README, the lessons and the notebooks"
 	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and compare their losses with recorded ones"
 	@echo "make torture     kill and resume 100 runs, and try every wrong input (up to 15 minutes)"
@@ -76,7 +76,7 @@ record: setup-dev
 	@BABYGPT_RECORDED=record $(BIN)/python tests/full_lessons.py
 
 workshop: setup-dev
-	@$(BIN)/python -m babygpt.workshop.schedules
+	@$(BIN)/python -m babygpt.workshop.publish
 
 results: setup-dev
 	@$(BIN)/python -m babygpt.course.publish

@@ -8,7 +8,7 @@ import pytest
 
 from babygpt.course.notebooks import lessons
 from babygpt.errors import UserError
-from babygpt.workshop import schedules
+from babygpt.workshop import publish, schedules
 from babygpt.workshop.minutes import Part, parts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,8 +100,8 @@ def test_a_schedule_cannot_name_what_no_lesson_has(tmp_path):
             schedules.read(path)
 
 
-def test_the_pages_match_the_schedules_and_their_links_lead_somewhere():
-    assert schedules.write(schedules.SchedulesConfig(check=True)) == 0
+def test_the_pages_of_the_workshop_are_up_to_date_and_their_links_lead_somewhere():
+    assert publish.publish(publish.PublishConfig(check=True)) == 0
     for name in ALL:
         page = (ROOT / "workshop" / f"{name}.md").read_text(encoding="utf-8")
         links = re.findall(r"\]\(\.\./(lessons/[\w.]+)#([^)]+)\)", page)

@@ -1,4 +1,4 @@
-"""The schedules of a workshop: `python -m babygpt.workshop.schedules` writes pages from `workshop/schedules.toml`.
+"""The schedules of a workshop, from `workshop/schedules.toml`. `python -m babygpt.workshop.publish` writes their pages.
 
 The minutes come from the lessons. The rules that a schedule keeps are in `problems`.
 """
@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from babygpt.course.generated import ROOT, refresh
+from babygpt.course.generated import ROOT
 from babygpt.course.notebooks import lessons
 from babygpt.errors import require
-from babygpt.harness.terminal import run_command
 from babygpt.workshop.minutes import Part, parts
 
 START = 9 * 60  # nine o'clock, in minutes
@@ -181,28 +180,15 @@ def details(slot: Slot) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class SchedulesConfig:
-    """Write the pages of the schedules."""
+def pages() -> dict[Path, bytes]:
+    """The pages of all schedules.
 
-    check: bool = False
-    """Write nothing; exit with status 1 if a page is out of date."""
-
-
-def write(config: SchedulesConfig) -> int:
-    """Write the pages, or compare them; return the exit status."""
+    Raises:
+        UserError: a schedule breaks a rule.
+    """
     files = {}
     for schedule in read():
         broken = problems(schedule)
         require(not broken, f"{schedule.name}: {'; '.join(broken)}")
         files[ROOT / "workshop" / f"{schedule.name}.md"] = render(schedule)
-    return refresh(files, config.check, "make workshop")
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Build as the command line says, and exit: 0, or 1 for a stale page under --check."""
-    run_command(SchedulesConfig, write, "python -m babygpt.workshop.schedules", argv)
-
-
-if __name__ == "__main__":
-    main()
+    return files

@@ -1,0 +1,31 @@
+"""The generated pages of `workshop/`: `python -m babygpt.workshop.publish` writes those that are out of date."""
+
+from dataclasses import dataclass
+
+from babygpt.course.generated import ROOT, refresh
+from babygpt.harness.terminal import run_command
+from babygpt.workshop import schedules
+from babygpt.workshop.clinic import symptoms
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """Write the pages of the workshop: the schedules and the bug clinic."""
+
+    check: bool = False
+    """Write nothing; exit with status 1 if a page is out of date."""
+
+
+def publish(config: PublishConfig) -> int:
+    """Write the pages, or compare them; return the exit status."""
+    files = {ROOT / "workshop" / "clinic.md": symptoms.render()} | schedules.pages()
+    return refresh(files, config.check, "make workshop")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write as the command line says, and exit: 0, or 1 for a stale page under --check."""
+    run_command(PublishConfig, publish, "python -m babygpt.workshop.publish", argv)
+
+
+if __name__ == "__main__":
+    main()
