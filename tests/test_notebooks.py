@@ -171,10 +171,10 @@ def test_a_prediction_that_needs_a_run_has_a_cell_that_runs_it(lesson):
 @every_lesson
 def test_a_lesson_has_its_sections_in_order(lesson):
     titles = re.findall(r"^## (.*)$", lesson.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    sections = ["Where we are", "The idea", "Build it", "Prove it", "Train it", "Questions", "Exercises",
-                "For the instructor"]  # fmt: skip
+    sections = ["Where we are", "The idea", "Build it", "Prove it", "Train it", "Check yourself", "Questions",
+                "Exercises", "For the instructor"]  # fmt: skip
     if lesson.stem == "00_setup":
-        assert titles[-3:] == sections[-3:]
+        assert titles[-4:] == sections[-4:]
     else:
         assert titles == sections
 

@@ -93,6 +93,7 @@ def test_a_schedule_cannot_name_what_no_lesson_has(tmp_path):
     for text, message in (
         (good % "Trainings", "slot a: lesson 1 has no section 'Trainings'"),
         ((good % "Training").replace('["a"]', '["a", "b"]'), "half has slots that are not defined: b"),
+        ((good % "Training") + 'question = "1z"\n', "slot a: there is no question 1z"),
         ((good % "Training") + '[slots.b]\ntitle = "B"\n', "no schedule uses b"),
     ):
         path.write_text(text)
@@ -109,3 +110,6 @@ def test_the_pages_of_the_workshop_are_up_to_date_and_their_links_lead_somewhere
         for file, anchor in links:
             headings = re.findall(r"^#{2,3} (.+)$", (ROOT / file).read_text(encoding="utf-8"), flags=re.M)
             assert anchor in {schedules.anchor(heading) for heading in headings}
+        headings = re.findall("^## (.+)$", (ROOT / "workshop" / "questions.md").read_text(encoding="utf-8"), flags=re.M)
+        asked = re.findall(r"\]\(questions\.md#([^)]+)\)", page)
+        assert asked and set(asked) <= {schedules.anchor(heading) for heading in headings}

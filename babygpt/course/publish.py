@@ -1,4 +1,4 @@
-"""Draw `results/` from its JSON files, and put its tables into the README and the lessons.
+"""Draw `results/` from its JSON files, and put its tables into the README and the lessons, and questions into these.
 
 `python -m babygpt.course.publish`, or `make results`, which also writes the notebooks. In each page it replaces what
 is between `<!-- ladder -->` and `<!-- end of ladder -->`, for example; a test fails where a page says something else
@@ -15,6 +15,7 @@ from babygpt.compare.result import Result
 from babygpt.compare.table import NOT_TRAINED, Row, change, judge, markdown
 from babygpt.course.generated import ROOT, holds, refresh
 from babygpt.course.notebooks import lessons
+from babygpt.course.questions import for_learners
 from babygpt.errors import require
 from babygpt.harness.markdown import with_block
 from babygpt.harness.terminal import run_command
@@ -87,10 +88,11 @@ SPLIT = {"v10 dropout", "v10 weights"}  # the two changes of version 10 on equal
 
 
 def lesson_blocks(number: int, found: dict[str, Result]) -> dict[str, str]:
-    """The tables of a lesson, by the name of their block."""
+    """The tables and the questions of a lesson, by the name of their block."""
     rows = ladder_rows(found, up="../")
     blocks = {"depth": depths(found["depth"].rows), "scale": scales(found["scale"].rows),
               "dropout": dropouts(found["dropout"].rows), "split": verdicts(found["equal"].rows, "v10")}  # fmt: skip
+    blocks["questions"] = for_learners(number)
     if number >= 2:  # the new version and the one before it; the last lesson shows them all
         shown = rows if number == len(VERSIONS) else [row for row in rows if row["name"] in names(number)]
         blocks["ladder"] = markdown(LESSON_COLUMNS, shown)

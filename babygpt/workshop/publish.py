@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from babygpt.course import questions
 from babygpt.course.generated import ROOT, refresh
 from babygpt.harness.terminal import run_command
 from babygpt.workshop import schedules
@@ -10,7 +11,7 @@ from babygpt.workshop.clinic import symptoms
 
 @dataclass(frozen=True)
 class PublishConfig:
-    """Write the pages of the workshop: the schedules and the bug clinic."""
+    """Write the pages of the workshop: the schedules, the questions and the bug clinic."""
 
     check: bool = False
     """Write nothing; exit with status 1 if a page is out of date."""
@@ -18,7 +19,9 @@ class PublishConfig:
 
 def publish(config: PublishConfig) -> int:
     """Write the pages, or compare them; return the exit status."""
-    files = {ROOT / "workshop" / "clinic.md": symptoms.render()} | schedules.pages()
+    folder = ROOT / "workshop"
+    files = {folder / "clinic.md": symptoms.render(), folder / "questions.md": questions.for_instructors()}
+    files |= schedules.pages()
     return refresh(files, config.check, "make workshop")
 
 

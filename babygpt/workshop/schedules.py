@@ -12,6 +12,7 @@ from typing import Any
 
 from babygpt.course.generated import ROOT
 from babygpt.course.notebooks import lessons
+from babygpt.course.questions import read_questions
 from babygpt.errors import require
 from babygpt.workshop.minutes import Part, parts
 
@@ -31,6 +32,8 @@ class Slot:
     extra: int = 0
     is_break: bool = False
     do: str = ""
+    question: str = ""
+    """The name of a concept question, for example 5a."""
     ask: str = ""
     late: str = ""
     recorded: str = ""
@@ -97,6 +100,8 @@ def make_slot(name: str, entry: dict[str, Any], pages: list[Path], known: list[d
         require(wanted in known[number], f"slot {name}: lesson {number} has no section {wanted!r} with minutes")
         return pages[number], known[number][wanted]
 
+    question = entry.get("question", "")
+    require(not question or question in read_questions(), f"slot {name}: there is no question {question}")
     sections = [look_up(title) for title in entry.pop("sections", [])]
     exercises = [(number, look_up(number)[1]) for number in entry.pop("exercises", [])]
     return Slot(sections=sections, exercises=exercises, is_break=entry.pop("break", False), **entry)
@@ -121,7 +126,7 @@ def problems(schedule: Schedule) -> list[str]:
                 talk = 0
             if slot.training > LONGEST_TRAINING * max(1, sum(part.training > 0 for _, part in slot.sections)):
                 found.append(f"day {number}, {slot.title}: a run takes more than a minute")
-            if not slot.is_break and not (slot.ask and slot.late):
+            if not slot.is_break and not ((slot.question or slot.ask) and slot.late):
                 found.append(f"day {number}, {slot.title}: a question and a way to save time are missing")
     return found
 
@@ -175,6 +180,9 @@ def details(slot: Slot) -> list[str]:
             f"Training: {slot.training} minute{'s' if slot.training > 1 else ''}, or none with `BABYGPT_RECORDED=1`"
         )
     found += [slot.recorded] if slot.recorded else []
+    if slot.question:
+        ask = read_questions()[slot.question].ask
+        found.append(f"Show of hands, [{slot.question}](questions.md#{anchor(f'{slot.question}. {ask}')}): {ask}")
     found += [f"Ask: {slot.ask}"] if slot.ask else []
     found += [f"Ten minutes late? {slot.late}"] if slot.late else []
     return found
