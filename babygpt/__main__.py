@@ -27,6 +27,7 @@ def main(argv: Sequence[str] = ()) -> None:
         '\nText from a model:   python -m babygpt.sample runs/v10 --prompt "ROMEO:"'
         "\nIs all in order?     python -m babygpt.doctor  (checks this machine and the installation)"
         "\nIs my loss normal?   python -m babygpt.expect runs/v6"
+        "\nFallen behind?       python -m babygpt.catchup 6    (solutions for what is open before lesson 6)"
         "\nFind the bug:        python -m babygpt.clinic  (twelve classic ones, each in a file of its own)"
         "\nCompare all ten:     python -m babygpt.compare --quick    (two minutes on two cores)"
         "\n\nStart with the lessons (lessons/README.md), or read babygpt/v1.py, train it, and continue with version 2."
