@@ -331,6 +331,14 @@ def test_a_page_needs_no_network_describes_its_pictures_and_leaves_out_what_only
 
 
 @every_lesson
+def test_a_lesson_says_what_one_can_do_after_it_and_what_to_keep(lesson):
+    text = lesson.read_text(encoding="utf-8")
+    times = 2 if lesson.stem == "01_bigram" else 1
+    assert len(re.findall(r"^After (?:this lesson|part \w+) you can\n\n- ", text, flags=re.MULTILINE)) == times
+    assert len(re.findall(r"^### Key points.*\n\n- ", text, flags=re.MULTILINE)) == times
+
+
+@every_lesson
 def test_formulas_are_plain_text_because_mathjax_needs_a_network(lesson):
     prose = re.sub(r"```.*?```", "", lesson.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert "$" not in prose and r"\(" not in prose
