@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet
 TORCH ?= auto
 SYSTEM := $(shell uname -s)
 
-.PHONY: help setup setup-dev train test lint format notebooks lessons pages record workshop results reproduce torture
+.PHONY: help setup setup-dev train test lint format notebooks lessons pages record slides workshop results reproduce torture
 
 help:
 	@echo "make train       train version 10 on tiny Shakespeare"
@@ -20,7 +20,8 @@ help:
 	@echo "make lessons     run every solution notebook in full, and compare the numbers in the text with its output"
 	@echo "make pages       write the lessons with all outputs as web pages, in site/; they need no network"
 	@echo "make record      the same, and record their runs in results/lessons/ for BABYGPT_RECORDED=1"
-	@echo "make workshop    write the schedules and the page of the bug clinic, in workshop/"
+	@echo "make slides      build a deck for each lesson in site/slides/; needs Node.js"
+	@echo "make workshop    build all that a workshop needs: its pages in workshop/, and the lessons and slides in site/"
 	@echo "make results     redraw results/, and its tables in the README, the lessons and the notebooks"
 	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and compare their losses with recorded ones"
 	@echo "make torture     kill and resume 100 runs, and try every wrong input (up to 15 minutes)"
@@ -75,7 +76,10 @@ record: setup-dev
 	@rm -rf results/lessons
 	@BABYGPT_RECORDED=record $(BIN)/python tests/full_lessons.py
 
-workshop: setup-dev
+slides: setup-dev
+	@$(BIN)/python -m babygpt.workshop.slides
+
+workshop: pages slides
 	@$(BIN)/python -m babygpt.workshop.publish
 
 results: setup-dev

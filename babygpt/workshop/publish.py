@@ -22,7 +22,7 @@ def publish(config: PublishConfig) -> int:
     folder = ROOT / "workshop"
     files = {folder / "clinic.md": symptoms.render(), folder / "questions.md": questions.for_instructors()}
     files |= schedules.pages()
-    return refresh(files, config.check, "make workshop")
+    return refresh(files, config.check, "python -m babygpt.workshop.publish")
 
 
 def main(argv: list[str] | None = None) -> None:
