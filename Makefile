@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet
 TORCH ?= auto
 SYSTEM := $(shell uname -s)
 
-.PHONY: help setup setup-dev train test lint format notebooks lessons pages record slides workshop results reproduce torture
+.PHONY: help setup setup-dev train test lint format notebooks lessons pages record sheets slides workshop results reproduce torture
 
 help:
 	@echo "make train       train version 10 on tiny Shakespeare"
@@ -21,7 +21,8 @@ help:
 	@echo "make pages       write the lessons with all outputs as web pages, in site/; they need no network"
 	@echo "make record      the same, and record their runs in results/lessons/ for BABYGPT_RECORDED=1"
 	@echo "make slides      build a deck for each lesson in site/slides/; needs Node.js"
-	@echo "make workshop    build all that a workshop needs: its pages in workshop/, and the lessons and slides in site/"
+	@echo "make sheets      draw the sheets to print, as PDF in site/sheets/"
+	@echo "make workshop    build all that a workshop needs: its pages in workshop/, and lessons, slides and sheets in site/"
 	@echo "make results     redraw results/, and its tables in the README, the lessons and the notebooks"
 	@echo "make reproduce   train versions 1 to 9 by the lecture's recipes and compare their losses with recorded ones"
 	@echo "make torture     kill and resume 100 runs, and try every wrong input (up to 15 minutes)"
@@ -79,7 +80,10 @@ record: setup-dev
 slides: setup-dev
 	@$(BIN)/python -m babygpt.workshop.slides
 
-workshop: pages slides
+sheets: setup-dev
+	@$(BIN)/python -m babygpt.workshop.sheets
+
+workshop: pages slides sheets
 	@$(BIN)/python -m babygpt.workshop.publish
 
 results: setup-dev

@@ -161,22 +161,28 @@ def sizes_of(config: Config, B: int, T: int) -> dict[str, int]:
     return sizes
 
 
-def print_shapes(version: Version, config: Config, B: int = 4, T: int | None = None) -> None:
-    """Print the shape of every commented tensor in a forward pass over B rows of T random tokens."""
-    sizes = sizes_of(config, B, T or config.block_size)
+def forward_pass(version: Version, config: Config, sizes: dict[str, int]) -> tuple[list[Seen], Counter[ShapeComment]]:
+    """Run a model once: each commented tensor as it was first seen, in order, and how often it was."""
     model = version.module().Model(config)
-    idx = torch.randint(config.vocab_size, (B, sizes["T"]))
+    idx = torch.randint(config.vocab_size, (sizes["B"], sizes["T"]))
     with ShapeTracer(sources(), sizes) as tracer, torch.no_grad():
         model(idx, targets=idx)
-    letters = set(re.findall(r"\w+", " ".join(seen.comment.shape for seen in tracer.seen)))
-    named = ", ".join(f"{letter} = {n}" for letter, n in sizes.items() if letter in letters)
-    print(f"{version.name} {version.title}, one forward pass with {named}")
     first: dict[ShapeComment, Seen] = {}
     for seen in tracer.seen:
         first.setdefault(seen.comment, seen)
-    times = Counter(seen.comment for seen in tracer.seen)
+    return list(first.values()), Counter(seen.comment for seen in tracer.seen)
+
+
+def print_shapes(version: Version, config: Config, B: int = 4, T: int | None = None) -> None:
+    """Print the shape of every commented tensor in a forward pass over B rows of T random tokens."""
+    sizes = sizes_of(config, B, T or config.block_size)
+    found, times = forward_pass(version, config, sizes)
+    letters = set(re.findall(r"\w+", " ".join(seen.comment.shape for seen in found)))
+    named = ", ".join(f"{letter} = {n}" for letter, n in sizes.items() if letter in letters)
+    print(f"{version.name} {version.title}, one forward pass with {named}")
     function = None
-    for comment, seen in first.items():
+    for seen in found:
+        comment = seen.comment
         if seen.function != function:
             function = seen.function
             print(f"\n{comment.path.name}, {function}")

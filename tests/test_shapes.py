@@ -16,6 +16,7 @@ from babygpt.model import sample
 from babygpt.shapes import ShapeTracer, find_comments, print_shapes, sizes_of, sources
 from babygpt.training import TrainConfig, Trainer, new_trainer
 from babygpt.versions import VERSIONS, get_version
+from babygpt.workshop.clinic import loop
 
 FILES = sources()
 
@@ -57,11 +58,23 @@ def trace_a_variant(module):
     return tracer.seen
 
 
+def trace_the_loop_on_one_page(monkeypatch):
+    """What the tracer sees in the bug clinic's training loop, with an evaluation and a text."""
+    monkeypatch.setattr(loop, "batch_size", B)
+    monkeypatch.setattr(loop, "eval_iters", 1)
+    config = loop.Config(n_embd=TINY["n_embd"], block_size=TINY["block_size"], n_head=1)
+    with ShapeTracer(FILES, sizes_of(config, B, config.block_size)) as tracer:
+        loop.run(loop.Model, config, max_iters=1)
+    return [entry for entry in tracer.seen if entry.comment.path.name == "loop.py"]
+
+
 @pytest.fixture(scope="module")
 def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
     v10 = get_version(10)
     seen += trace_a_variant(ablations) + trace_a_variant(unscaled)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        seen += trace_the_loop_on_one_page(monkeypatch)
     return seen + trace_a_version(v10, attention="loop") + trace_a_version(v10, dtype="bfloat16") + trace_the_cache()
 
 

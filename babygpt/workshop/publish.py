@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from babygpt.course import questions
 from babygpt.course.generated import ROOT, refresh
 from babygpt.harness.terminal import run_command
-from babygpt.workshop import schedules
+from babygpt.workshop import schedules, sheets
 from babygpt.workshop.clinic import symptoms
 
 
 @dataclass(frozen=True)
 class PublishConfig:
-    """Write the pages of the workshop: the schedules, the questions and the bug clinic."""
+    """Write the pages of the workshop: the schedules, the questions, the quiz and the bug clinic."""
 
     check: bool = False
     """Write nothing; exit with status 1 if a page is out of date."""
@@ -21,7 +21,7 @@ def publish(config: PublishConfig) -> int:
     """Write the pages, or compare them; return the exit status."""
     folder = ROOT / "workshop"
     files = {folder / "clinic.md": symptoms.render(), folder / "questions.md": questions.for_instructors()}
-    files |= schedules.pages()
+    files |= {folder / "quiz.md": sheets.answers()} | schedules.pages()
     return refresh(files, config.check, "python -m babygpt.workshop.publish")
 
 

@@ -141,7 +141,7 @@ def weights_add_up(theirs: ModuleType) -> Finding:
     """An average of equal vectors is that vector."""
     head = theirs.Head(theirs.Config(), 8)
     x = torch.randn(1, 1, 32, generator=torch.Generator().manual_seed(0)).expand(1, 8, 32)  # eight equal tokens
-    ratio = (head(x) / head.value(x))[0, :, 0]  # (T,)
+    ratio = (head(x) / head.value(x))[0, :, 0]
     wrong = [(t, r) for t, r in enumerate(ratio.tolist()) if not abs(r - 1) < 1e-3]
     if wrong:
         return (
@@ -155,10 +155,10 @@ def weights_add_up(theirs: ModuleType) -> Finding:
 def scale_fits_the_head(theirs: ModuleType) -> Finding:
     """With two tokens, the logarithm of the ratio of the weights is the difference of the scaled scores."""
     head = theirs.Head(theirs.Config(), 8)
-    x = torch.randn(1, 2, 32, generator=torch.Generator().manual_seed(0))  # (1, 2, C)
-    v = head.value(x)[0]  # (2, hs)
+    x = torch.randn(1, 2, 32, generator=torch.Generator().manual_seed(0))
+    v = head.value(x)[0]
     weight = ((head(x)[0, 1] - v[0]) / (v[1] - v[0])).median()  # of token 1 for itself
-    scores = (head.query(x) @ head.key(x).transpose(1, 2))[0, 1]  # (2,)
+    scores = (head.query(x) @ head.key(x).transpose(1, 2))[0, 1]
     scale = (torch.log(weight / (1 - weight)) / (scores[1] - scores[0])).item()
     if not abs(scale - 8**-0.5) < 1e-3:
         return f"in a head of size 8 the scores get multiplied by {scale:.3f}."
@@ -213,7 +213,7 @@ def block_passes_on(theirs: ModuleType) -> Finding:
     block = theirs.Block(theirs.Config())
     for p in (*block.sa.parameters(), *block.ffwd.parameters()):
         p.zero_()
-    x = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(0))  # (B, T, C)
+    x = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(0))
     if not torch.allclose(block(x), x):
         return (
             "a block whose attention and feed-forward layer return 0 must pass its input on, and this one changes it."
@@ -232,7 +232,7 @@ def heads_side_by_side(theirs: ModuleType) -> Finding:
 @torch.no_grad()
 def positions_matter(theirs: ModuleType) -> Finding:
     """The same letter at another position gets other logits."""
-    logits, _ = small(theirs)(torch.zeros((1, 8), dtype=torch.long))  # (1, 8, V)
+    logits, _ = small(theirs)(torch.zeros((1, 8), dtype=torch.long))
     if torch.allclose(logits[0, 0], logits[0, 7], atol=1e-5):
         return "the same letter eight times gets the same logits at all eight positions."
     return None

@@ -52,7 +52,7 @@ def train(bug: Bug, text: str, corpus: Corpus) -> dict[str, Any]:
 def write_text(model: LanguageModel, corpus: Corpus) -> str:
     """A text by the model, from a fixed seed."""
     torch.manual_seed(1)
-    idx = model.generate(torch.zeros((1, 1), dtype=torch.long), SAMPLE)  # (1, 1 + SAMPLE)
+    idx = model.generate(torch.zeros((1, 1), dtype=torch.long), SAMPLE)
     return corpus.tokenizer.decode(idx[0, 1:].tolist())
 
 
