@@ -29,6 +29,7 @@ def main(argv: Sequence[str] = ()) -> None:
         "\nIs my loss normal?   python -m babygpt.expect runs/v6"
         "\nFallen behind?       python -m babygpt.catchup 6    (solutions for what is open before lesson 6)"
         "\nFind the bug:        python -m babygpt.clinic  (twelve classic ones, each in a file of its own)"
+        "\nThe room's board:    python -m babygpt.board   (for instructors; so is workshop/README.md)"
         "\nCompare all ten:     python -m babygpt.compare --quick    (two minutes on two cores)"
         "\n\nStart with the lessons (lessons/README.md), or read babygpt/v1.py, train it, and continue with version 2."
     )

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device
 from babygpt.errors import require
+from babygpt.harness.reports import losses_of
 from babygpt.harness.runs import Run, latest_folder, new_folder
 from babygpt.harness.terminal import exit_status, parse, print_line
 from babygpt.harness.threads import worthwhile_threads
@@ -200,6 +201,7 @@ def train_and_save(trainer: Trainer, run: Run, version: Version) -> int:
 def report(trainer: Trainer, run: Run) -> None:
     """After an evaluation: save, then print it. In this order, because there may be no terminal left to print to."""
     run.save(trainer)
+    losses_of(run.folder.name)(trainer)  # to the board of the room, if there is one
     last, width = trainer.history[-1], len(str(trainer.config.max_iters))
     print_line(f"step {last['step']:{width}d}: train {last['train']:.2f}, val {last['val']:.2f}")
 

@@ -16,11 +16,12 @@ from babygpt.compare.pictures import label_ends
 from babygpt.compare.recorded import trainings
 from babygpt.course import recorded_runs
 from babygpt.data import Corpus
+from babygpt.harness.reports import losses_of
 from babygpt.harness.threads import worthwhile_threads
 from babygpt.model import Config, LanguageModel
 from babygpt.sample import continue_text
 from babygpt.training import TrainConfig, Trainer
-from babygpt.versions import get_version, select
+from babygpt.versions import find_version, get_version, select
 
 RECORDED = os.environ.get("BABYGPT_RECORDED", "")  # "1" loads recorded runs, "record" records them
 FAST = os.environ.get("BABYGPT_FAST", "") not in ("", "0") and not RECORDED
@@ -76,7 +77,12 @@ def run(trainer: Trainer) -> bool:
         print("There is no recorded run of this model with these settings, so it is trained now.")
     sizes = trainer.model.config
     with worthwhile_threads(trainer.config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0)):
-        (recorded_runs.record if RECORDED == "record" else Trainer.train)(trainer)
+        if RECORDED == "record":
+            recorded_runs.record(trainer)
+        else:
+            model = type(trainer.model)  # version 5, or a class that the learner wrote
+            version = find_version(model.__module__)
+            trainer.train(on_eval=losses_of(version.name if version else model.__name__))
     return False
 
 

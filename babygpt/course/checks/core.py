@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from babygpt.course.tracebacks import not_implemented, what_stopped
+from babygpt.harness.reports import send
 
 Answer = TypeVar("Answer")
 
@@ -36,23 +37,28 @@ def exercise(number: str) -> Callable[[Callable[..., None]], Callable[..., None]
         @functools.wraps(check)
         def wrapper(*answers: Any) -> None:
             _solved.discard(number)
+            cause: Exception | None = None
             try:
                 # The check is the same every time, and the learner's random numbers stay as they are.
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)
                     check(*answers)
             except NotImplementedError as error:
-                problem = not_implemented(error, answers)
+                problem, cause = not_implemented(error, answers), error
                 if problem is None:
                     print(f"Exercise {number} is still open.")
                     return
-                raise CheckFailed(f"Exercise {number}: {problem}") from error
             except CheckFailed as failure:
-                raise CheckFailed(f"Exercise {number}: {failure}") from None
+                problem = str(failure)
             except Exception as error:
-                raise CheckFailed(f"Exercise {number}: {what_stopped(error)}") from error
-            _solved.add(number)
-            print(f"Exercise {number} is right.")
+                problem, cause = what_stopped(error), error
+            else:
+                _solved.add(number)
+                send("check", exercise=number, right=True)
+                print(f"Exercise {number} is right.")
+                return
+            send("check", exercise=number, right=False)
+            raise CheckFailed(f"Exercise {number}: {problem}") from cause
 
         wrapper.exercise = number
         return wrapper
