@@ -18,7 +18,7 @@ FLOORS = [
     {"shapes", "sample", "checkpoint", "cli", "__main__"},
     {"compare", "expect"},
     {"course"},
-    {"workshop", "doctor", "clinic", "catchup", "board"},
+    {"workshop", "doctor", "clinic", "catchup", "board", "bundle"},
 ]
 
 
