@@ -39,8 +39,13 @@ class Serve:
 
     def run(self) -> None:
         """Serve."""
+        try:
+            from babygpt.workshop.board.server import serve
+        except ImportError as error:
+            raise UserError(
+                f"the board needs {error.name}, which comes with Jupyter: install requirements.txt"
+            ) from error
         from babygpt.workshop.board.room import Room
-        from babygpt.workshop.board.server import serve
 
         room = Room("".join(secrets.choice(LETTERS) for _ in range(6)))
         address = f"http://{own_address() if self.host == '0.0.0.0' else self.host}:{self.port}/{room.code}"

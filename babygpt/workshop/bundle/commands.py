@@ -9,6 +9,7 @@ Which package goes where is decided by uv, which can resolve for a system other 
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -125,8 +126,11 @@ def resolve(system: str, python: str) -> list[Wheel]:
         if system == "linux" and not lock(system, python, pinned, "--torch-backend=cpu"):
             print("PyTorch's build for CPUs cannot be reached, so the usual one is taken, which is larger.")
             if is_native(system, python):
-                return look_up(["--ignore-installed", *requirements()], report)
-            require(lock(system, python, pinned), f"no set of packages for {system} and Python {python}")
+                here = look_up(["--ignore-installed", *requirements()], report)
+                pinned.write_text("\n".join(f"{wheel.name}=={wheel.version}" for wheel in here), encoding="utf-8")
+                python = platform.python_version()
+            else:
+                require(lock(system, python, pinned), f"no set of packages for {system} and Python {python}")
         elif system != "linux":
             require(lock(system, python, pinned), f"no set of packages for {system} and Python {python}")
         return look_up(["--no-deps", *tags(system, python), "-r", str(pinned), *BUILD_TOOLS], report)
@@ -214,8 +218,8 @@ def download(wheels: list[Wheel], system: str, python: str, folder: Path) -> Non
         wanted = Path(temporary) / "wanted.txt"
         lines = [f"{wheel.name} @ {wheel.url.split('#')[0]}" for wheel in wheels]
         wanted.write_text("\n".join(lines), encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-        command += ["--only-binary=:all:", *tags(system, python), "-r", str(wanted)]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--ignore-requires-python"]
+        command += ["--only-binary=:all:", *tags(system, python), "-r", str(wanted), "--dest", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True)
     require(done.returncode == 0, f"pip could not download everything: {done.stderr.strip()[-300:]}")
     for wheel in wheels:

@@ -40,7 +40,7 @@ def main() -> int:
     pip = [python, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", WHEELS]
     for command in (
         [sys.executable, "-m", "venv", venv],
-        pip + ["setuptools"],
+        pip + ["--upgrade", "setuptools", "wheel"],
         pip + ["--no-build-isolation", "-r", "requirements.txt", "-c", "constraints.txt"],
     ):
         if subprocess.call(command, cwd=folder) != 0:

@@ -73,7 +73,7 @@ class Start(Case):
         print("\n".join(f"    {line}" for line in symptoms.read()[str(bug.number)]["broken"]["sample"].splitlines()))
         print(f"\n3. The code: {self.path}. Find the bug, and fix it.\n")
         place = "" if self.folder == FOLDER else f" --folder {self.folder}"
-        print(f"  python {self.path}               trains it: 10 to 30 seconds on two cores")
+        print(f"  python {self.path}".ljust(37) + "trains it: 10 to 30 seconds on two cores")
         for command, what in (("check", "is it fixed?"), ("hint", "a hint"), ("reveal", "the answer")):
             print(f"  python -m babygpt.clinic {command} {bug.number}{place}".ljust(37) + what)
 
