@@ -19,7 +19,7 @@ from collections import namedtuple
 
 OLDEST, NEWEST = (3, 11), (3, 14)  # the versions of Python that PyTorch and babygpt run on
 DISK, MEMORY = 2, 3.5  # GB
-PACKAGES = ("torch", "numpy", "matplotlib", "tqdm", "tyro", "filelock", "jupyterlab")
+PACKAGES = ("torch", "numpy", "matplotlib", "tqdm", "tyro", "filelock", "jupyterlab", "jupytext")
 TEXT_HASH = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # SHA-256 of input.txt
 LOSS, TOLERANCE = 4.0985, 0.002  # of version 6 after ten steps, in nats per character
 SLOW = 120  # seconds for version 6; a room can't wait longer than that
