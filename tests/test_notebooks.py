@@ -134,7 +134,8 @@ def exercises(lesson):
 @every_lesson
 def test_every_exercise_has_a_card_a_stub_a_hint_a_solution_and_a_check_in_this_order(lesson):
     for number, exercise in exercises(lesson):
-        marks = [r"\*Difficulty \d of 5 · \d+ minutes · you learn", r'```python tags=\["stub"\]',
+        marks = [r"\*Difficulty \d of 5 · \d+ minutes · (core|recommended|extra) · you\s+learn",
+                 r'```python tags=\["stub"\]',
                  "<details><summary>Hint</summary>", "<details><summary>Solution</summary>",
                  r'```python tags=\["solution"\]', r'```python tags=\["check"\]']  # fmt: skip
         places = [m.start() if (m := re.search(mark, exercise)) else -1 for mark in marks]
@@ -272,6 +273,34 @@ def test_the_learners_notebook_runs_to_the_end_with_every_exercise_open(lesson, 
             assert re.fullmatch(rf"({EXERCISE} is still open\.\n)+", output), output
         if "payoff" in cell.metadata.tags:
             assert "Solve exercise" in output, output
+
+
+@every_lesson
+def test_each_exercise_can_be_solved_with_all_others_open(lesson, execute):
+    """So the short path, or any other choice of exercises, works."""
+    learner = build(lesson, solutions=False)
+    cells = {cell.id: cell for cell in learner.cells}
+    checked = {}
+    for cell in code(build(lesson, solutions=True)):  # a check belongs to the solution before it
+        tags = cell.metadata.tags
+        solution = cell.source if "solution" in tags else checked.get("solution")
+        if "check" in tags:
+            checked[cell.source] = solution
+        checked["solution"] = solution
+    for cell in list(code(learner)):
+        if "check" in cell.metadata.tags:
+            place = learner.cells.index(cells[cell.id])
+            stub = next(c for c in reversed(learner.cells[:place]) if "stub" in c.metadata.get("tags", []))
+            sources = (checked[cell.source], cell.source + "  # solved", stub.source, "checks.core._solved.clear()")
+            learner.cells[place:place] = [
+                nbformat.v4.new_code_cell(source, metadata={"tags": []}) for source in sources
+            ]
+    results = [(cell, output, error) for cell, output, error in execute(learner) if cell.source.endswith("# solved")]
+    assert len(results) == len([key for key in checked if key != "solution"])
+    for cell, output, error in results:
+        assert error is None and re.fullmatch(rf"({EXERCISE} is right\.\n)+", output), (
+            f"{cell.source}\n{output}\n{error}"
+        )
 
 
 def test_a_notebook_runs_in_a_kernel_of_its_own(tmp_path):

@@ -81,6 +81,15 @@ def row_sums_without_keepdim(answer: Callable[[], list[float]]) -> None:
     expect_same(found, expected, "the list", "divide column j of the triangle by j + 1", atol=0.01)
 
 
+def package_last_two(T: int) -> Tensor:
+    """The weights of exercise 3.2, for those who leave it open: (T, T)."""
+    band = torch.tril(torch.ones(T, T)).triu(-1)
+    return band / band.sum(dim=1, keepdim=True)
+
+
+package_last_two.__qualname__ = "last_two"  # as `choose` prints it
+
+
 @exercise("3.2")
 def last_two(answer: Callable[[int], Tensor]) -> None:
     """The answer returns the (T, T) weights of an average over a token and the one before it."""
