@@ -110,6 +110,8 @@ def test_the_pages_of_the_workshop_are_up_to_date_and_their_links_lead_somewhere
         for file, anchor in links:
             headings = re.findall(r"^#{2,3} (.+)$", (ROOT / file).read_text(encoding="utf-8"), flags=re.M)
             assert anchor in {schedules.anchor(heading) for heading in headings}
+        assert all((ROOT / "workshop" / deck).exists() for deck in re.findall(r"\]\((slides/[^)]+)\)", page))
+        assert page.count("- Slides: ") == page.count("- Talk: ")
         headings = re.findall("^## (.+)$", (ROOT / "workshop" / "questions.md").read_text(encoding="utf-8"), flags=re.M)
         asked = re.findall(r"\]\(questions\.md#([^)]+)\)", page)
         assert asked and set(asked) <= {schedules.anchor(heading) for heading in headings}

@@ -172,6 +172,10 @@ def details(slot: Slot) -> list[str]:
     ]
     if links:
         found.append("Talk: " + ", ".join(links))
+    decks = dict.fromkeys(page for page, _ in slot.sections)
+    if decks:
+        shown = [f"[lesson {int(page.name[:2])}](slides/{page.name})" for page in decks]
+        found.append("Slides: " + ", ".join(shown))
     if slot.exercises:
         named = [f"{number} {part.title} ({part.exercise})" for number, part in slot.exercises]
         found.append(("Exercise " if len(named) == 1 else "Exercises ") + "; ".join(named))
