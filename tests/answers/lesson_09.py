@@ -174,6 +174,10 @@ def without_weights(self):
 
 
 # check: (right answers, {what is wrong: (a wrong answer, what the message says)})
+def pytorchs_rms_norm(x, gamma, eps=1e-5):
+    return F.rms_norm(x, gamma.shape, gamma, eps)
+
+
 ANSWERS = {
     checks.layer_norm: (
         {"by hand": LayerNorm, "in float64": Float64, "the package's": checks.LayerNorm},
@@ -241,7 +245,7 @@ ANSWERS = {
         {
             "by hand": rms_norm,
             "in float64": lambda x, gamma, eps=1e-5: rms_norm(x.double(), gamma.double(), eps),
-            "PyTorch's": lambda x, gamma, eps=1e-5: F.rms_norm(x, gamma.shape, gamma, eps),
+            **({"PyTorch's": pytorchs_rms_norm} if hasattr(F, "rms_norm") else {}),  # PyTorch has it since 2.4
         },
         {
             "layer norm": (
