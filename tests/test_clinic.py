@@ -228,6 +228,7 @@ def test_start_shows_the_curve_then_the_text_then_where_the_code_is(clinic, tmp_
     places = [said.out.index(part) for part in ("validation loss", "What it writes", "The code")]
     assert places == sorted(places)
     assert (tmp_path / "mine" / "case_01.py").read_text(encoding="utf-8") == get_bug(1).broken()
+    assert (tmp_path / "mine" / "case_01.png").read_bytes().startswith(b"\x89PNG") and "case_01.png" in said.out
     assert get_bug(1).name not in said.out
 
 

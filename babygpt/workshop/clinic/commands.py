@@ -64,18 +64,22 @@ class Start(Case):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, bug.broken().encode("utf-8"))
+            write_atomically(self.path.with_suffix(".png"), symptoms.picture(bug))
         except OSError as error:
             require(False, f"cannot write {self.path} ({error.strerror}): give another folder with --folder")
         print(f'Case {bug.number}, {bug.title}: "{bug.complaint}"\n')
         print("1. The validation loss, in nats per character, of a recorded run:\n")
         print("\n".join(symptoms.curve(bug)))
-        print("\n2. What it writes:\n")
+        print(f"\n   The same as a picture: {self.path.with_suffix('.png')}\n\n2. What it writes:\n")
         print("\n".join(f"    {line}" for line in symptoms.read()[str(bug.number)]["broken"]["sample"].splitlines()))
         print(f"\n3. The code: {self.path}. Find the bug, and fix it.\n")
         place = "" if self.folder == FOLDER else f" --folder {self.folder}"
-        print(f"  python {self.path}".ljust(37) + "trains it: 10 to 30 seconds on two cores")
+        lines = {f"python {self.path}": "trains it: 10 to 30 seconds on two cores"}
         for command, what in (("check", "is it fixed?"), ("hint", "a hint"), ("reveal", "the answer")):
-            print(f"  python -m babygpt.clinic {command} {bug.number}{place}".ljust(37) + what)
+            lines[f"python -m babygpt.clinic {command} {bug.number}{place}"] = what
+        width = max(map(len, lines))
+        for command, what in lines.items():
+            print(f"  {command:<{width}}  {what}")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from babygpt.compare import recorded
 from babygpt.data import Corpus
 from babygpt.harness.files import write_atomically
+from babygpt.harness.pictures import png
 from babygpt.harness.terminal import run_command
 from babygpt.harness.threads import worthwhile_threads
 from babygpt.model import LanguageModel
@@ -83,6 +84,21 @@ def curve(bug: Bug) -> list[str]:
     for good, bad in zip(runs["healthy"]["history"], runs["broken"]["history"], strict=True):
         lines.append(f"{good['step']:>8,}  {good['val']:>7.3f}  {bad['val']:>8.3f}")
     return lines
+
+
+def picture(bug: Bug) -> bytes:
+    """The validation losses with the bug and without it, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    ax = figure.subplots()
+    for name, label, style in (("healthy", "healthy", "--"), ("broken", "this one", "-")):
+        history = read()[str(bug.number)][name]["history"]
+        ax.plot([e["step"] for e in history], [e["val"] for e in history], style, marker=".", label=label)
+    ax.set(title=f"case {bug.number}", xlabel="training step", ylabel="validation loss (nats per character)")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return png(figure)
 
 
 def judgment(bug: Bug) -> str:
