@@ -188,7 +188,7 @@ def details(slot: Slot) -> list[str]:
         ask = read_questions()[slot.question].ask
         found.append(f"Show of hands, [{slot.question}](questions.md#{anchor(f'{slot.question}. {ask}')}): {ask}")
     found += [f"Ask: {slot.ask}"] if slot.ask else []
-    found += [f"Ten minutes late? {slot.late}"] if slot.late else []
+    found += [f"Running ten minutes late? {slot.late}"] if slot.late else []
     return found
 
 
