@@ -371,3 +371,12 @@ def test_a_lesson_says_what_one_can_do_after_it_and_what_to_keep(lesson):
 def test_formulas_are_plain_text_because_mathjax_needs_a_network(lesson):
     prose = re.sub(r"```.*?```", "", lesson.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert "$" not in prose and r"\(" not in prose
+
+
+@every_lesson
+def test_no_line_of_a_paragraph_begins_like_an_item_of_a_list(lesson):
+    prose = re.sub(r"```.*?```", "", lesson.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for paragraph in re.split(r"\n\n+", prose):
+        lines = paragraph.splitlines()
+        if not re.match(r" *(\d+[.)]|[-+*]|<!--) ", paragraph):
+            assert not [line for line in lines[1:] if re.match(r"(\d+[.)]|[-+*]) ", line)], paragraph
