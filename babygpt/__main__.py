@@ -1,8 +1,9 @@
-"""`python -m babygpt`: the ten versions, what each one adds, and what to run next."""
+"""`python -m babygpt`: the ten versions, what each one adds, what comes after them, and what to run next."""
 
 import sys
 from collections.abc import Sequence
 
+from babygpt.beyond.models import IDEAS
 from babygpt.errors import require
 from babygpt.harness.terminal import exit_status
 from babygpt.versions import VERSIONS
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] = ()) -> None:
     print("babygpt: a GPT in ten versions, from a table of letter pairs to a transformer.\n")
     for version in VERSIONS:
         print(f"  {version.name:<4} {version.title:<29} {version.adds}")
+    print("\nPart two, after the lecture (python -m babygpt.beyond.gpt2, and so on):\n")
+    for idea in IDEAS:
+        print(f"  {idea.name:<4} {idea.adds}")
     print(
         "\nTrain one:           python -m babygpt.v1      (--help lists the flags, --shapes the tensors)"
         "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"

@@ -1,27 +1,27 @@
-"""The command line of the ten versions: `python -m babygpt.v6 --max-iters 1000`."""
+"""The command line of a model: `python -m babygpt.v6 --max-iters 1000`."""
 
-import signal
+import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tqdm import tqdm
 
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device
 from babygpt.errors import require
+from babygpt.harness.checkpoints import Checkpoint
 from babygpt.harness.reports import losses_of
 from babygpt.harness.runs import Run, latest_folder, new_folder
+from babygpt.harness.signals import stop_on_signal
 from babygpt.harness.terminal import exit_status, parse, print_line
 from babygpt.harness.threads import worthwhile_threads
 from babygpt.sample import continue_text, example_prompt
 from babygpt.training import TrainConfig, Trainer, new_trainer
-from babygpt.versions import VERSIONS, Version, get_version, select
+from babygpt.versions import Trainable, get_version, select
 
 SAMPLE_TOKENS = 500
 PACE_STEPS = 20  # steps to time before estimating how long training will take
@@ -62,74 +62,106 @@ class RunConfig:
     """Print the shape of every tensor in a forward pass, and stop."""
 
 
-def main(number: int, argv: Sequence[str] | None = None) -> None:
-    """Train version `number` as the command line says, and exit: 0, 2 for bad input, 130 after Ctrl-C."""
-    sys.exit(exit_status(lambda: train(get_version(number), sys.argv[1:] if argv is None else argv)))
+class Command:
+    """What training a model from the command line means. Part two extends it, for example by tokenizers."""
+
+    run_config = RunConfig
+
+    def __init__(self, model: Trainable) -> None:
+        self.model = model
+
+    def load_corpus(self, config: RunConfig) -> Corpus:
+        """The text to learn from, tokenized."""
+        return Corpus.load(config.data)
+
+    def saved_choices(self, saved: Checkpoint) -> dict[str, Any]:
+        """What a resumed run takes from its checkpoint: defaults for fields of `run_config`."""
+        return {"data": Path(saved["corpus"]["path"])}
+
+    def only_prints(self, config: RunConfig, settings: Mapping[str, Any], corpus: Corpus) -> bool:
+        """Do what the flags ask for in place of training; False if they don't."""
+        if config.shapes:
+            from babygpt.shapes import print_shapes
+
+            sizes = {**settings, "vocab_size": corpus.tokenizer.vocab_size}
+            print_shapes(self.model, select(self.model.module().Config, sizes))
+        return config.shapes
+
+    def new_trainer(self, config: RunConfig, settings: Mapping[str, Any], corpus: Corpus) -> Trainer:
+        """The trainer of a new run."""
+        return new_trainer(self.model.module(), corpus, settings)
 
 
-def train(version: Version, argv: Sequence[str]) -> int:
-    """Train a version from its command line, or resume a run of it; return the exit status.
+def main(model: int | Command, argv: Sequence[str] | None = None) -> None:
+    """Train a version as the command line says, and exit: 0, 2 for bad input, 130 after Ctrl-C.
+
+    Args:
+        model: the number of a version, or the command of another model.
+    """
+
+    command = Command(get_version(model)) if isinstance(model, int) else model
+    sys.exit(exit_status(lambda: train(command, sys.argv[1:] if argv is None else argv)))
+
+
+def train(command: Command, argv: Sequence[str]) -> int:
+    """Train a model from its command line, or resume a run of it; return the exit status.
 
     Raises:
         UserError: the flags, the text or the folder cannot be used. Nothing has been written then.
     """
+    model = command.model
     # The others are unknown here, but not to `read_settings`.
-    first, _ = parse(FirstFlags, argv, program(version), return_unknown_args=True, add_help=False)
+    first, _ = parse(FirstFlags, argv, program(model), return_unknown_args=True, add_help=False)
     if first.resume and not {"-h", "--help"} & set(argv):
-        run = Run(first.out_dir or latest_folder(version.name))
+        run = Run(first.out_dir or latest_folder(model.name))
         require(
             run.exists(),
             f"there is no run in {run.folder}: {run.checkpoint.name} is missing; start one without --resume",
         )
         with run.locked():
-            return resume(version, argv, run, first)
-    preset = default_preset(version, first.device) if first.preset is None else first.preset
-    config, settings = read_settings(version, argv, RunConfig(preset), version.preset(preset))
-    corpus = Corpus.load(config.data)
-    if config.shapes:
-        from babygpt.shapes import print_shapes
-
-        vocab_size = corpus.tokenizer.vocab_size
-        print_shapes(version, select(version.module().Config, settings | {"vocab_size": vocab_size}))
+            return resume(command, argv, run, first)
+    preset = default_preset(model, first.device) if first.preset is None else first.preset
+    config, settings = read_settings(command, argv, command.run_config(preset), model.preset(preset))
+    corpus = command.load_corpus(config)
+    if command.only_prints(config, settings, corpus):
         return 0
-    trainer = new_trainer(version.module(), corpus, settings)
-    run = Run(config.out_dir or new_folder(version.name))
+    trainer = command.new_trainer(config, settings, corpus)
+    run = Run(config.out_dir or new_folder(model.name))
     with run.locked():
         require(
             not run.exists(),
             f"{run.folder} already holds a run: add --resume to continue it, or choose another --out-dir",
         )
-        print_line(describe(version, trainer))
-        return train_and_save(trainer, run, version)
+        print_line(describe(model, trainer))
+        return train_and_save(trainer, run, model)
 
 
-def resume(version: Version, argv: Sequence[str], run: Run, first: FirstFlags) -> int:
+def resume(command: Command, argv: Sequence[str], run: Run, first: FirstFlags) -> int:
     """Continue a run, which is locked; return the exit status.
 
     Raises:
-        UserError: the run belongs to another version, or was trained with other settings or another text.
+        UserError: the run belongs to another model, or was trained with other settings or another text.
     """
-    saved = run.read("last")
-    module = version.module()
+    saved, model = run.read("last"), command.model
     require(
-        saved["module"] == module.__name__,
-        f"{run.folder} was trained with {saved['module']}, not with {module.__name__}: resume it with "
+        saved["module"] == model.path,
+        f"{run.folder} was trained with {saved['module']}, not with {model.path}: resume it with "
         f"`python -m {saved['module']}`, or choose another --out-dir",
     )
-    recipe = saved["train_config"] | saved["model_config"] | (version.preset(first.preset) if first.preset else {})
-    preset = first.preset or default_preset(version, first.device)
-    defaults = RunConfig(preset, data=Path(saved["corpus"]["path"]))
-    config, settings = read_settings(version, argv, defaults, recipe)
-    trainer = new_trainer(module, Corpus.load(config.data), settings)
+    recipe = saved["train_config"] | saved["model_config"] | (model.preset(first.preset) if first.preset else {})
+    preset = first.preset or default_preset(model, first.device)
+    defaults = command.run_config(preset, **command.saved_choices(saved))
+    config, settings = read_settings(command, argv, defaults, recipe)
+    trainer = new_trainer(model.module(), command.load_corpus(config), settings)
     run.check_resumable(saved, trainer)
     trainer.load_state(saved["state"])
-    print_line(describe(version, trainer))
+    print_line(describe(model, trainer))
     print_line(f"Continuing {run.folder} from step {trainer.step:,}.")
-    return train_and_save(trainer, run, version)
+    return train_and_save(trainer, run, model)
 
 
 def read_settings(
-    version: Version, argv: Sequence[str], defaults: RunConfig, recipe: Mapping[str, Any]
+    command: Command, argv: Sequence[str], defaults: RunConfig, recipe: Mapping[str, Any]
 ) -> tuple[RunConfig, dict[str, Any]]:
     """Turn the command line into settings. What it leaves out comes from `defaults` and `recipe`.
 
@@ -139,71 +171,85 @@ def read_settings(
     Raises:
         SystemExit: a flag is wrong (status 2), or the help was asked for (status 0); both have been printed.
     """
+    model = command.model
 
     @dataclass(frozen=True)
-    class ModelConfig(version.module().Config):
+    class ModelConfig(model.module().Config):
         """The sizes of the model."""
 
         vocab_size: Annotated[int, tyro.conf.Fixed, tyro.conf.Suppress] = 65  # the text decides
 
     @dataclass(frozen=True)
     class Settings:
-        run: tyro.conf.OmitArgPrefixes[RunConfig]
+        run: tyro.conf.OmitArgPrefixes[command.run_config]
         train: tyro.conf.OmitArgPrefixes[TrainConfig]
         model: tyro.conf.OmitArgPrefixes[ModelConfig]
 
     settings = parse(
         Settings,
         argv,
-        program(version),
+        program(model),
         default=Settings(defaults, select(TrainConfig, recipe), select(ModelConfig, recipe)),
-        description=f"Train version {version.number}, {version.title}: {version.adds}.",
+        description=f"Train {model.called}: {model.adds}.",
     )
     return settings.run, asdict(settings.train) | asdict(settings.model)
 
 
-def program(version: Version) -> str:
+def program(model: Trainable) -> str:
     """What the user typed to get here."""
-    return f"python -m babygpt.{version.name}"
+    return f"python -m {model.path}"
 
 
-def default_preset(version: Version, device: str) -> str:
-    """`laptop` if the version has it and there is no GPU, otherwise `lecture`."""
-    slow = "laptop" in version.presets and pick_device(device).type != "cuda"
-    return "laptop" if slow else "lecture"
+def default_preset(model: Trainable, device: str) -> str:
+    """`laptop` if the model has it and there is no GPU, otherwise the first of its recipes."""
+    slow = "laptop" in model.presets and pick_device(device).type != "cuda"
+    return "laptop" if slow else next(iter(model.presets))
 
 
-def describe(version: Version, trainer: Trainer) -> str:
+def describe(model: Trainable, trainer: Trainer) -> str:
     """One line on what is about to be trained."""
     parameters = sum(p.numel() for p in trainer.model.parameters())
     corpus, dtype = trainer.corpus, str(trainer.dtype).removeprefix("torch.")
+    unit = "characters" if corpus.tokenizer.name == "char" else "tokens"
     return (
-        f"{version.name} {version.title}: {parameters:,} parameters, on {trainer.device} in {dtype}, "
-        f"learning {corpus.name} ({len(corpus):,} characters, {corpus.tokenizer.vocab_size} different)"
+        f"{model.name} {model.title}: {parameters:,} parameters, on {trainer.device} in {dtype}, "
+        f"learning {corpus.name} ({len(corpus):,} {unit}, {corpus.tokenizer.vocab_size:,} different)"
     )
 
 
-def train_and_save(trainer: Trainer, run: Run, version: Version) -> int:
+def train_and_save(trainer: Trainer, run: Run, model: Trainable) -> int:
     """Train to the end or until a signal, saving along the way; return the exit status."""
     sizes = trainer.model.config
     threads = worthwhile_threads(trainer.config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0))
+    report = Report(trainer, run)
     with threads, stop_on_signal(trainer):
-        trainer.train(on_eval=lambda trainer: report(trainer, run), on_step=PaceReport())
+        trainer.train(on_eval=report, on_step=PaceReport())
         if not trainer.stop or trainer.step >= trainer.config.max_iters:
-            finish(trainer, run, version)
+            finish(trainer, run, model)
             return 0
         run.save(trainer)
     print_line(f"Stopped and saved at step {trainer.step:,}. To continue:")
-    print_line(f"  {python()} -m babygpt.{version.name} --resume --out-dir {run.folder}")
+    print_line(f"  {python()} -m {model.path} --resume --out-dir {run.folder}")
     return 130
 
 
-def report(trainer: Trainer, run: Run) -> None:
+class Report:
     """After an evaluation: save, then print it. In this order, because there may be no terminal left to print to."""
-    run.save(trainer)
-    losses_of(run.folder.name)(trainer)  # to the board of the room, if there is one
-    last, width = trainer.history[-1], len(str(trainer.config.max_iters))
-    print_line(f"step {last['step']:{width}d}: train {last['train']:.2f}, val {last['val']:.2f}")
+
+    def __init__(self, trainer: Trainer, run: Run) -> None:
+        self.run = run
+        tokens = trainer.corpus.tokenizer.name != "char"
+        self.bytes_per_token = trainer.corpus.bytes_per_token("val") if tokens else None
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Save and print the latest evaluation."""
+        self.run.save(trainer)
+        losses_of(self.run.folder.name)(trainer)  # to the board of the room, if there is one
+        last, width = trainer.history[-1], len(str(trainer.config.max_iters))
+        line = f"step {last['step']:{width}d}: train {last['train']:.2f}, val {last['val']:.2f}"
+        if self.bytes_per_token:
+            line += f", which is {last['val'] / self.bytes_per_token / math.log(2):.3f} bits per byte"
+        print_line(line)
 
 
 class PaceReport:
@@ -229,21 +275,21 @@ class PaceReport:
                 print_line(f"This will take about {minutes}.")
 
 
-def finish(trainer: Trainer, run: Run, version: Version) -> None:
+def finish(trainer: Trainer, run: Run, model: Trainable) -> None:
     """Print and save a sample of the best model, draw the curve, and say where everything is."""
     best = min(trainer.history, key=lambda record: record["val"])
     print_line(
         f"Trained {trainer.step:,} steps in {trainer.seconds:.0f} s. "
         f"Best validation loss: {best['val']:.4f} at step {best['step']:,}."
     )
-    model, tokenizer = run.load_model("best", trainer.device)
-    text = continue_text(model, tokenizer, length=SAMPLE_TOKENS, seed=trainer.config.seed)
-    run.finish(trainer.history, text, title=f"{version.name} {version.title}")
+    saved, tokenizer = run.load_model("best", trainer.device)
+    text = continue_text(saved, tokenizer, length=SAMPLE_TOKENS, seed=trainer.config.seed)
+    run.finish(trainer.history, text, title=f"{model.name} {model.title}")
     print_line(f"\n{text}\n")
     print_line(f"Everything is in {run.folder}: checkpoint.pt, best.pt, metrics.jsonl, loss.png, sample.txt")
     print_line(f'More text:  {python()} -m babygpt.sample {run.folder} --prompt "{example_prompt(tokenizer)}"')
-    if version.number < len(VERSIONS):
-        print_line(f"Next step:  {python()} -m babygpt.v{version.number + 1}")
+    if model.next:
+        print_line(f"Next step:  {python()} -m {model.next}")
 
 
 def python() -> str:
@@ -252,32 +298,3 @@ def python() -> str:
     if executable.is_relative_to(Path.cwd()):
         return str(executable.relative_to(Path.cwd()))
     return "python"
-
-
-@contextmanager
-def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM or a closing terminal end training after the current step; a second one ends it at once.
-
-    Signals that were ignored stay ignored, so that a run started with `nohup` outlives its terminal.
-    """
-
-    def handler(number: int, frame: object) -> None:
-        trainer.stop = True
-        restore()
-        # The terminal may be gone, or the signal may have arrived in the middle of printing.
-        with suppress(OSError, RuntimeError):
-            tqdm.write("\nStopping after this step; press Ctrl-C again to stop at once.")
-
-    def restore() -> None:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # Windows has no SIGHUP, the others no SIGBREAK
-    before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names if hasattr(signal, name)}
-    before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        restore()

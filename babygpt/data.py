@@ -29,8 +29,8 @@ SHAKESPEARE = Path(__file__).resolve().parent.parent / "input.txt"
 class Corpus:
     """A tokenized text. `train` is its first 90%, `val` the rest.
 
-    Both are one-dimensional integer tensors with 1 or 2 bytes per character (4 only
-    if the text has more than 32,768 different ones). Batches are int64.
+    Both are one-dimensional integer tensors with 1 or 2 bytes per token (4 only
+    if the vocabulary has more than 32,768 tokens). Batches are int64.
     """
 
     name: str
@@ -56,11 +56,34 @@ class Corpus:
         return cls._from_pieces(lambda: (text[i : i + PIECE] for i in range(0, len(text), PIECE)), name)
 
     @classmethod
-    def load(cls, path: Path | str = SHAKESPEARE) -> "Corpus":
+    def tokenize(
+        cls, text: str, new_tokenizer: Callable[[str], Tokenizer], name: str = "text", path: Path | None = None
+    ) -> "Corpus":
+        """Split a text by its characters, then tokenize both parts.
+
+        So each tokenizer has the same text to learn from and the same text to be tested on.
+
+        Args:
+            new_tokenizer: makes a tokenizer from the training part, the only part that it may learn from.
+
+        Raises:
+            UserError: the text is empty, or has something that the tokenizer cannot encode.
+        """
+        require(len(text) > 0, f"{name} is empty: give a text of a few thousand characters or more")
+        n = int(0.9 * len(text))
+        tokenizer = new_tokenizer(text[:n])
+        train, val = (torch.from_numpy(tokenizer.encode_array(part)) for part in (text[:n], text[n:]))
+        return cls(name, tokenizer, train, val, path)
+
+    @classmethod
+    def load(cls, path: Path | str = SHAKESPEARE, new_tokenizer: Callable[[str], Tokenizer] | None = None) -> "Corpus":
         """Read a UTF-8 text file. Line endings become newlines; a byte order mark is dropped.
 
         The file is read piece by piece, three times: for its length, for its characters and for
         their ids. Besides the ids there is never more than one piece in memory.
+
+        Args:
+            new_tokenizer: as for `tokenize`, which needs the whole text in memory; one token per character if None.
 
         Raises:
             UserError: the file cannot be read, is not UTF-8 text, is empty, or changes while it is read.
@@ -79,14 +102,18 @@ class Corpus:
             with path.open(encoding="utf-8-sig") as file:
                 yield from iter(lambda: file.read(PIECE), "")
 
+        binary = (
+            f"{path} is not a text: it contains the character NUL, as binary files and UTF-16 do; save it as UTF-8 "
+            f"and try again"
+        )
         try:
-            corpus = cls._from_pieces(pieces, path.name, path.absolute())
-            require(
-                "\0" not in corpus.tokenizer.chars,
-                f"{path} is not a text: it contains the character NUL, as binary files and UTF-16 do; save it as UTF-8 "
-                f"and try again",
-            )
-            return corpus
+            if new_tokenizer is None:
+                corpus = cls._from_pieces(pieces, path.name, path.absolute())
+                require("\0" not in corpus.tokenizer.chars, binary)
+                return corpus
+            text = "".join(pieces())
+            require("\0" not in text, binary)
+            return cls.tokenize(text, new_tokenizer, path.name, path.absolute())
         except UnicodeDecodeError:
             raise UserError(f"{path} is not UTF-8: {first_bad_byte(path)}; save it as UTF-8 and try again") from None
         except OSError as error:
@@ -122,6 +149,15 @@ class Corpus:
         for ids in (self.train, self.val):
             digest.update(ids.cpu().numpy())
         return digest.hexdigest()[:16]
+
+    def bytes_per_token(self, split: Split) -> float:
+        """How many bytes of UTF-8 a token of a split has, on average.
+
+        A loss in nats per token, divided by this and by ln 2, is in bits per byte: the unit in which models with
+        different tokenizers can be compared.
+        """
+        ids = (self.train if split == "train" else self.val).tolist()
+        return len(self.tokenizer.decode(ids).encode("utf-8", "surrogatepass")) / len(ids)
 
     def check(self, block_size: int) -> None:
         """Raise UserError unless both splits hold a chunk of `block_size` and its targets."""

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from babygpt.errors import require
 from babygpt.fused import qkv_weight
-from babygpt.model import LanguageModel, sample
+from babygpt.model import LanguageModel, penalize, sample
 
 Window = Literal["exact", "fast"]
 
@@ -99,6 +99,8 @@ def stream(
     temperature: float = 1.0,
     top_k: int | None = None,
     generator: torch.Generator | None = None,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
     window: Window = "exact",
 ) -> Iterator[Tensor]:
     """As `LanguageModel.stream`, with the model's cache: the same tokens as long as they fit into block_size.
@@ -118,6 +120,7 @@ def stream(
             cache.length = 0  # forget everything, and read the window again
             new = idx[:, -block_size:] if window == "exact" else idx[:, -((block_size + 1) // 2) :]
         logits = cache.read(new)  # (B, V)
-        new = sample(logits, temperature, top_k, generator)  # (B, 1)
+        logits = penalize(logits, idx[:, -block_size:], repetition_penalty)  # (B, V)
+        new = sample(logits, temperature, top_k, generator, top_p)  # (B, 1)
         idx = torch.cat((idx, new), dim=1)
         yield new

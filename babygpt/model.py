@@ -73,6 +73,8 @@ class LanguageModel(nn.Module):
         temperature: float = 1.0,
         top_k: int | None = None,
         generator: torch.Generator | None = None,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
     ) -> Iterator[Tensor]:
         """Continue idx, (B, T) int64 of any length >= 1, and yield each new token, (B, 1), as it is drawn.
 
@@ -80,12 +82,15 @@ class LanguageModel(nn.Module):
             temperature: divides the logits; below 1 favors the likely tokens, 0 always takes the likeliest.
             top_k: draw from the k likeliest tokens only.
             generator: the source of randomness, on the model's device; the global one if None.
+            top_p: draw from the fewest likeliest tokens that have this probability together.
+            repetition_penalty: above 1, tokens that are in the context already become less likely.
         """
         for _ in range(max_new_tokens):
             idx_cond = idx[:, -self.config.block_size :]  # there are no positions past block_size
             with evaluating(self):
                 logits, _ = self(idx_cond)
-            idx_next = sample(logits[:, -1, :], temperature, top_k, generator)  # (B, 1)
+            scores = penalize(logits[:, -1, :], idx_cond, repetition_penalty)  # (B, V)
+            idx_next = sample(scores, temperature, top_k, generator, top_p)  # (B, 1)
             idx = torch.cat((idx, idx_next), dim=1)
             yield idx_next
 
@@ -99,14 +104,16 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     generator: torch.Generator | None = None,
+    top_p: float = 1.0,
 ) -> Tensor:
-    """Draw one token from each row of logits: (B, V) -> (B, 1) int64.
+    """Draw one token from each row of logits: (B, V) -> (B, 1) int64. The arguments are those of `stream`.
 
     Raises:
-        UserError: temperature is negative, or top_k is below 1.
+        UserError: temperature is negative, top_k is below 1, or top_p is not above 0 and at most 1.
     """
     require(temperature >= 0, f"temperature must be 0 or more, and it is {temperature}")
     require(top_k is None or top_k >= 1, f"top_k must be at least 1, and it is {top_k}")
+    require(0 < top_p <= 1, f"top_p must be above 0 and at most 1, and it is {top_p}")
     if temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)  # (B, 1)
     logits = logits / temperature  # (B, V)
@@ -114,7 +121,38 @@ def sample(
         kth = logits.topk(top_k, dim=-1).values[:, [-1]]  # (B, 1)
         logits = logits.masked_fill(logits < kth, float("-inf"))  # (B, V)
     probs = F.softmax(logits, dim=-1)  # (B, V)
+    if top_p < 1:
+        probs = nucleus(probs, top_p)  # (B, V)
     return torch.multinomial(probs, num_samples=1, generator=generator)  # (B, 1)
+
+
+def nucleus(probs: Tensor, top_p: float) -> Tensor:
+    """Keep the fewest likeliest tokens that have the probability top_p together, and set the others to 0: (B, V).
+
+    The rest is not scaled up to 1; `torch.multinomial` does not need that.
+
+    Source: Holtzman et al., "The Curious Case of Neural Text Degeneration".
+    """
+    likeliest, order = probs.sort(dim=-1, descending=True)  # (B, V)
+    before = likeliest.cumsum(dim=-1) - likeliest  # (B, V)
+    likeliest = likeliest.masked_fill(before >= top_p, 0.0)  # (B, V)
+    return torch.zeros_like(probs).scatter(-1, order, likeliest)  # (B, V)
+
+
+def penalize(logits: Tensor, idx: Tensor, penalty: float) -> Tensor:
+    """Make the tokens of idx, (B, T), less likely: divide positive logits by the penalty, multiply others, (B, V).
+
+    Source: Keskar et al., "CTRL: A Conditional Transformer Language Model".
+
+    Raises:
+        UserError: the penalty is not above 0.
+    """
+    require(penalty > 0, f"repetition_penalty must be above 0, and it is {penalty}")
+    if penalty == 1:
+        return logits
+    scores = logits.gather(-1, idx)  # (B, T)
+    scores = torch.where(scores > 0, scores / penalty, scores * penalty)  # (B, T)
+    return logits.scatter(-1, idx, scores)  # (B, V)
 
 
 @contextmanager

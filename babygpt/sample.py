@@ -1,6 +1,6 @@
 """Text from a trained model: `python -m babygpt.sample runs/v10 --prompt "ROMEO:"`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,6 +45,12 @@ class SampleConfig:
     top_k: int = 0
     """Draw from the k likeliest tokens only; 0 means all of them."""
 
+    top_p: float = 1.0
+    """Draw from the fewest likeliest tokens that have this probability together; 1 means all of them."""
+
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that are in the context already become less likely."""
+
     seed: int = 1337
     """The same seed gives the same text."""
 
@@ -67,6 +73,8 @@ class SampleConfig:
         require_within(self, 0, 2**63 - 1, "seed")
         if self.temperature:
             require_within(self, MIN_TEMPERATURE, 1e6, "temperature")
+        require_within(self, 1e-6, 1, "top_p")
+        require_within(self, 0.01, 100, "repetition_penalty")
         require(self.out is None or self.out.name != "", f"--out must be a file name, and it is {str(self.out)!r}")
 
 
@@ -87,8 +95,8 @@ def write_sample(config: SampleConfig) -> None:
     tokens = stream(model, start.repeat(config.num_samples, 1), config)
     if config.out is None and config.num_samples == 1:
         print(config.prompt, end="", flush=True)
-        for token in tokens:
-            print(tokenizer.decode(token[0].tolist()), end="", flush=True)
+        for text in whole_characters(tokenizer, (token.item() for token in tokens)):
+            print(text, end="", flush=True)
         print()
         return
     bar = tqdm(tokens, total=config.max_new_tokens, unit="token", disable=None, leave=False)
@@ -114,11 +122,27 @@ def stream(model: LanguageModel, idx: Tensor, config: SampleConfig) -> Iterator[
         UserError: the window `fast` is asked of a model without a cache.
     """
     generator = torch.Generator(idx.device).manual_seed(config.seed)
-    options = config.max_new_tokens, config.temperature, config.top_k or None, generator
+    options = (
+        config.max_new_tokens, config.temperature, config.top_k or None, generator, config.top_p,
+        config.repetition_penalty,
+    )  # fmt: skip
     if model.new_cache(batch_size=1) is not None:
         return kv_cache.stream(model, idx, *options, window=config.window)
     require(config.window == "exact", "this model has no cache, so it has no window fast: sample without --window")
     return model.stream(idx, *options)
+
+
+def whole_characters(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
+    """The text of tokens that come one at a time, as soon as it is complete: a token may end within a character."""
+    pending: list[int] = []
+    for token in tokens:
+        pending.append(token)
+        text = tokenizer.decode(pending)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}") or len(pending) == 4:  # no character has more than 4 bytes
+            yield text
+            pending = []
+    if pending:
+        yield tokenizer.decode(pending)
 
 
 def continue_text(
@@ -132,8 +156,8 @@ def continue_text(
 
 
 def first_tokens(tokenizer: Tokenizer, prompt: str) -> Tensor:
-    """The tokens of a prompt, or the first one of the vocabulary if it is empty: (1, T) int64."""
-    return torch.tensor([tokenizer.encode(prompt) or [0]])
+    """The tokens of a prompt; if it is empty, the token that starts a text, or the first of the vocabulary: (1, T)."""
+    return torch.tensor([tokenizer.encode(prompt) or [getattr(tokenizer, "end_of_text", 0)]])
 
 
 def example_prompt(tokenizer: Tokenizer) -> str:

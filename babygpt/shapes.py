@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from babygpt.model import Config
-from babygpt.versions import Version
+from babygpt.versions import Trainable
 
 PACKAGE = Path(__file__).parent
 SHAPE = re.compile(r"#\s*(?:.*->\s*)?\(([^()]*)\)(?:,.*)?$")
@@ -161,7 +161,7 @@ def sizes_of(config: Config, B: int, T: int) -> dict[str, int]:
     return sizes
 
 
-def forward_pass(version: Version, config: Config, sizes: dict[str, int]) -> tuple[list[Seen], Counter[ShapeComment]]:
+def forward_pass(version: Trainable, config: Config, sizes: dict[str, int]) -> tuple[list[Seen], Counter[ShapeComment]]:
     """Run a model once: each commented tensor as it was first seen, in order, and how often it was."""
     model = version.module().Model(config)
     idx = torch.randint(config.vocab_size, (sizes["B"], sizes["T"]))
@@ -173,7 +173,7 @@ def forward_pass(version: Version, config: Config, sizes: dict[str, int]) -> tup
     return list(first.values()), Counter(seen.comment for seen in tracer.seen)
 
 
-def print_shapes(version: Version, config: Config, B: int = 4, T: int | None = None) -> None:
+def print_shapes(version: Trainable, config: Config, B: int = 4, T: int | None = None) -> None:
     """Print the shape of every commented tensor in a forward pass over B rows of T random tokens."""
     sizes = sizes_of(config, B, T or config.block_size)
     found, times = forward_pass(version, config, sizes)

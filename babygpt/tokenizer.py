@@ -21,11 +21,18 @@ class Tokenizer(Protocol):
     """What the package asks of a tokenizer."""
 
     @property
+    def name(self) -> str:
+        """What `--tokenizer` calls it."""
+
+    @property
     def vocab_size(self) -> int:
         """Number of different tokens: the V of (B, T, V)."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Raises UserError if it holds something that has no id."""
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """As `encode`, for a whole corpus: an array of the smallest integer type that holds every id."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids. Raises UserError for an id outside 0 ... vocab_size - 1."""
@@ -43,12 +50,22 @@ def code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
+def smallest_dtype(vocab_size: int) -> type[np.integer]:
+    """The smallest integer type that holds the ids of a vocabulary: 1, 2 or 4 bytes."""
+    # Signed above 256, because PyTorch indexes with int16 and barely supports uint16.
+    if vocab_size <= 2**8:
+        return np.uint8
+    return np.int16 if vocab_size <= 2**15 else np.int32
+
+
 class CharTokenizer:
     """One id per character: ids count from 0, in the order of `chars`.
 
     Raises:
         UserError: `chars` is empty or repeats a character.
     """
+
+    name = "char"
 
     def __init__(self, chars: str) -> None:
         require(len(chars) > 0, "a vocabulary needs at least one character, and this one is empty")
@@ -124,10 +141,7 @@ class CharTokenizer:
     @property
     def dtype(self) -> type[np.integer]:
         """The smallest integer type that holds every id: 1, 2 or 4 bytes."""
-        # Signed above 256, because PyTorch indexes with int16 and barely supports uint16.
-        if self.vocab_size <= 2**8:
-            return np.uint8
-        return np.int16 if self.vocab_size <= 2**15 else np.int32
+        return smallest_dtype(self.vocab_size)
 
     @cached_property
     def _table(self) -> np.ndarray:

@@ -26,7 +26,10 @@ class TrainConfig:
     """Step size; with a schedule, its peak."""
 
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """What the learning rate does after the warm-up: stay the same, or fall to 0 at max_iters."""
+    """What the learning rate does after the warm-up: stay the same, or fall to min_lr at max_iters."""
+
+    min_lr: float = 0.0
+    """Where a learning rate that falls ends."""
 
     warmup_iters: int = 0
     """Steps over which the learning rate rises linearly from 0."""
@@ -34,11 +37,17 @@ class TrainConfig:
     weight_decay: float = 0.01
     """How strongly the optimizer pulls the weights toward 0."""
 
+    decay: Literal["all", "matrices"] = "all"
+    """Which weights weight_decay applies to: all, or those with two dimensions or more, which leaves out biases."""
+
     beta2: float = 0.999
     """AdamW averages squared gradients over about the last 1 / (1 - beta2) steps."""
 
     grad_clip: float = 0.0
     """Gradients with a larger norm (over all parameters) are scaled down to it; 0 means no limit."""
+
+    accumulation: int = 1
+    """Batches whose gradients are averaged for one step, where a larger batch would not fit into memory."""
 
     eval_interval: int = 500
     """Steps between evaluations; each one also saves a checkpoint."""
@@ -59,11 +68,15 @@ class TrainConfig:
     """Compile the model with torch.compile first: takes half a minute on a CPU and needs a C++ compiler."""
 
     def __post_init__(self) -> None:
-        require_within(self, 1, MAX_COUNT, "max_iters", "batch_size", "eval_interval", "eval_iters")
+        require_within(self, 1, MAX_COUNT, "max_iters", "batch_size", "accumulation", "eval_interval", "eval_iters")
         require_within(self, 0, MAX_COUNT, "warmup_iters", "weight_decay", "grad_clip")
         require_within(self, 0, 2**63 - 1, "seed")
         require(0 < self.learning_rate < math.inf, f"learning_rate must be above 0, and it is {self.learning_rate}")
         require(0 <= self.beta2 < 1, f"beta2 must be at least 0 and below 1, and it is {self.beta2}")
+        require(
+            0 <= self.min_lr <= self.learning_rate,
+            f"min_lr must be from 0 to learning_rate, which is {self.learning_rate}, and it is {self.min_lr}",
+        )
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -72,4 +85,4 @@ def learning_rate(step: int, config: TrainConfig) -> float:
         return config.learning_rate * (step + 1) / config.warmup_iters
     done = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
     left = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
-    return config.learning_rate * left[config.lr_schedule]
+    return config.min_lr + (config.learning_rate - config.min_lr) * left[config.lr_schedule]

@@ -1,4 +1,4 @@
-"""The training loop of all ten versions.
+"""The training loop of all models.
 
 Source: the lecture's chapters "training the bigram model" and "port our code to a script".
 """
@@ -62,8 +62,14 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     inside = [module for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "lm_head"]
     matrices = [linear.weight for linear in inside] if config.optimizer == "muon" else []
     rest = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
+    groups = [{"params": rest}]
+    if config.decay == "matrices":
+        groups = [
+            {"params": [p for p in rest if p.dim() >= 2]},
+            {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+        ]
     adamw = torch.optim.AdamW(
-        rest,
+        groups,
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
         weight_decay=config.weight_decay,
@@ -151,22 +157,25 @@ class Trainer:
         self.seconds = time.perf_counter() - start
 
     def update(self) -> Tensor:
-        """One training step: draw a batch, compute the loss and its gradients, update the weights."""
+        """One training step: draw the batches, compute their loss and its gradients, update the weights."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            loss = self.batch_loss()
+        self.model.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=self.device)
+        for _ in range(self.config.accumulation):
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                part = self.batch_loss() / self.config.accumulation
+            part.backward()
+            loss += part.detach()
         if self.device.type == "cpu" or self.step % CHECK_INTERVAL == 0:
             self.check_loss(loss.item())
-        self.model.zero_grad(set_to_none=True)
-        loss.backward()
         if self.config.grad_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        return loss.detach()
+        return loss
 
     def batch_loss(self) -> Tensor:
         """Draw the next batch and return its loss, a scalar. A subclass may train on something else."""

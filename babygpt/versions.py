@@ -24,8 +24,49 @@ _HEADS = _SMALL | dict(n_head=4)
 _BLOCKS = _HEADS | dict(n_layer=3)
 
 
+class Trainable:
+    """A model with its recipes: what the command line can train. Its subclasses are dataclasses with these fields."""
+
+    path: str
+    """The module that holds its `Model` and `Config`, for example `babygpt.v6`."""
+    title: str
+    adds: str
+    """What is new, in one line."""
+    presets: dict[str, Recipe]
+    """Its recipes by name. The first one is the default."""
+
+    next: str | None = None
+    """The module to continue with."""
+
+    @property
+    def name(self) -> str:
+        """For example `v6`: the last part of the module, and the default run folder."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def called(self) -> str:
+        """What to call it in a sentence."""
+        return f"{self.name}, {self.title}"
+
+    def module(self) -> ModuleType:
+        """The module that holds its `Model` and `Config`."""
+        return importlib.import_module(self.path)
+
+    def preset(self, name: str) -> Recipe:
+        """The recipe of that name.
+
+        Raises:
+            UserError: there is no such recipe.
+        """
+        require(
+            name in self.presets,
+            f"{self.name} has no preset {name!r}: choose from {', '.join(self.presets)}",
+        )
+        return self.presets[name]
+
+
 @dataclass(frozen=True)
-class Version:
+class Version(Trainable):
     """One step of the lecture."""
 
     number: int
@@ -37,25 +78,19 @@ class Version:
     presets: dict[str, Recipe] = field(repr=False)
 
     @property
-    def name(self) -> str:
-        """For example `v6`: the module in `babygpt/` and the default run folder."""
-        return f"v{self.number}"
+    def path(self) -> str:
+        """The module in `babygpt/`."""
+        return f"babygpt.v{self.number}"
 
-    def module(self) -> ModuleType:
-        """The module that holds this version's `Model` and `Config`."""
-        return importlib.import_module(f"babygpt.{self.name}")
+    @property
+    def called(self) -> str:
+        """What to call it in a sentence."""
+        return f"version {self.number}, {self.title}"
 
-    def preset(self, name: str) -> Recipe:
-        """The recipe of that name.
-
-        Raises:
-            UserError: this version has no such recipe.
-        """
-        require(
-            name in self.presets,
-            f"{self.name} has no preset {name!r}: choose from {', '.join(self.presets)}",
-        )
-        return self.presets[name]
+    @property
+    def next(self) -> str | None:
+        """The version after this one."""
+        return f"babygpt.v{self.number + 1}" if self.number < len(VERSIONS) else None
 
 
 VERSIONS = [
@@ -152,7 +187,7 @@ def get_version(number: int) -> Version:
 
 def find_version(module: str) -> Version | None:
     """The version whose module this is, for example `babygpt.v6`; None if it belongs to no version."""
-    return next((version for version in VERSIONS if module == f"babygpt.{version.name}"), None)
+    return next((version for version in VERSIONS if version.path == module), None)
 
 
 def select(config_class: type[SomeConfig], settings: Mapping[str, Any]) -> SomeConfig:

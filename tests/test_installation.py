@@ -33,12 +33,13 @@ def pins(environment):
 
 
 def test_learners_get_the_package_with_jupyter_and_developers_their_tools_as_well():
-    assert read("requirements.txt") == ["-e .[notebooks]"]
+    assert read("requirements.txt") == ["-e .[notebooks,beyond]"]
     assert read("requirements-dev.txt") == ["-e .[dev]"]
     names = {extra: {Requirement(line).name for line in lines} for extra, lines in EXTRAS.items()}
     assert names["notebooks"] == {"jupyterlab", "jupytext"}
+    assert names["beyond"] == {"regex", "safetensors"}
     assert {"pytest", "hypothesis", "ruff"} <= names["dev"]
-    assert not {Requirement(line).name for line in CORE} & (names["dev"] | names["notebooks"])
+    assert not {Requirement(line).name for line in CORE} & (names["dev"] | names["notebooks"] | names["beyond"])
 
 
 @pytest.mark.parametrize("environment", [LINUX, INTEL_MAC], ids=["Linux", "Mac with an Intel processor"])

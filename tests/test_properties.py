@@ -121,10 +121,10 @@ def flags(config):
 NAMES = sorted({"--max-itters"}.union(*map(flags, CONFIGS)))
 
 
-def only_parse(version, argv):
+def only_parse(command, argv):
     """A replacement for `cli.train` that reads the command line and does nothing."""
     cli.parse(cli.FirstFlags, argv, "babygpt", return_unknown_args=True, add_help=False)
-    cli.read_settings(version, argv, cli.RunConfig("lecture"), version.preset("lecture"))
+    cli.read_settings(command, argv, cli.RunConfig("lecture"), command.model.preset("lecture"))
     return 0
 
 

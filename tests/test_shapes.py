@@ -9,6 +9,7 @@ import torch
 from conftest import TINY, B, random_tokens, tiny_model
 
 from babygpt import kv_cache
+from babygpt.beyond import gpt2
 from babygpt.compare import ablations, unscaled
 from babygpt.data import Corpus
 from babygpt.kv_cache import KVCache
@@ -58,6 +59,17 @@ def trace_a_variant(module):
     return tracer.seen
 
 
+def trace_gpt2():
+    """What the tracer sees in a training step of GPT-2, and in a draw with all controls."""
+    corpus = Corpus.from_text("abcdefghijk" * 20)
+    trainer = new_trainer(gpt2, corpus, {**TINY, "batch_size": B})
+    with ShapeTracer(FILES, sizes_of(trainer.model.config, B, TINY["block_size"])) as step:
+        trainer.update()
+    with ShapeTracer(FILES, sizes_of(trainer.model.config, B, 5)) as draw:
+        next(trainer.model.stream(random_tokens(B, 5), 1, top_p=0.5, repetition_penalty=2.0))
+    return step.seen + draw.seen
+
+
 def trace_the_loop_on_one_page(monkeypatch):
     """What the tracer sees in the bug clinic's training loop, with an evaluation and a text."""
     monkeypatch.setattr(loop, "batch_size", B)
@@ -72,7 +84,7 @@ def trace_the_loop_on_one_page(monkeypatch):
 def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
     v10 = get_version(10)
-    seen += trace_a_variant(ablations) + trace_a_variant(unscaled)
+    seen += trace_a_variant(ablations) + trace_a_variant(unscaled) + trace_gpt2()
     with pytest.MonkeyPatch.context() as monkeypatch:
         seen += trace_the_loop_on_one_page(monkeypatch)
     return seen + trace_a_version(v10, attention="loop") + trace_a_version(v10, dtype="bfloat16") + trace_the_cache()

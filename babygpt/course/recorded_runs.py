@@ -17,17 +17,22 @@ from torch import Tensor
 
 from babygpt.compare.recorded import RESULTS
 from babygpt.model import evaluating
-from babygpt.training import Trainer
+from babygpt.training import TrainConfig, Trainer
 
 FOLDER = RESULTS / "lessons"
 TOLERANCE = 1e-3  # how far apart two machines may be in the logits of one model
+NEWER = {"min_lr", "decay", "accumulation"}  # settings that the first recordings didn't have; they had the defaults
 
 
 def key(trainer: Trainer) -> str:
     """A name for the settings of model and training, the text and the parameters of a run."""
     shapes = [(name, list(parameter.shape)) for name, parameter in trainer.model.named_parameters()]
     text = [len(trainer.corpus.train), len(trainer.corpus.val), trainer.corpus.train[:1000].tolist()]
-    what = json.dumps([asdict(trainer.config), asdict(trainer.model.config), shapes, text], sort_keys=True)
+    defaults = asdict(TrainConfig())
+    settings = {
+        name: value for name, value in asdict(trainer.config).items() if name not in NEWER or value != defaults[name]
+    }
+    what = json.dumps([settings, asdict(trainer.model.config), shapes, text], sort_keys=True)
     return hashlib.sha256(what.encode()).hexdigest()[:12]
 
 

@@ -26,7 +26,7 @@ from babygpt.harness.files import sync_folder, temporary_of, write_atomically
 from babygpt.harness.pictures import losses_against_steps
 from babygpt.model import LanguageModel
 from babygpt.tokenizer import Tokenizer
-from babygpt.training import Trainer
+from babygpt.training import TrainConfig, Trainer
 
 MAY_CHANGE = {"device", "eval_interval", "eval_iters"}
 """Settings that a resumed run may change, because the steps so far would have been the same."""
@@ -105,7 +105,11 @@ class Run:
         about, state = describe(trainer.model, trainer.corpus.tokenizer), trainer.state()
         full = about | {
             "train_config": asdict(trainer.config),
-            "corpus": {"path": str(trainer.corpus.path), "fingerprint": trainer.corpus.fingerprint},
+            "corpus": {
+                "path": str(trainer.corpus.path),
+                "tokenizer": trainer.corpus.tokenizer.name,
+                "fingerprint": trainer.corpus.fingerprint,
+            },
             "state": state,
         }
         last = trainer.history[-1]
@@ -139,8 +143,10 @@ class Run:
 
     def check_resumable(self, saved: Checkpoint, trainer: Trainer) -> None:
         """Raise UserError, naming every difference, unless the new trainer can go on from `saved`."""
-        old = saved["model_config"] | saved["train_config"]
         new = asdict(trainer.model.config) | asdict(trainer.config)
+        # A setting that is newer than the run had its default then.
+        defaults = asdict(type(trainer.model.config)()) | asdict(TrainConfig())
+        old = defaults | saved["model_config"] | saved["train_config"]
         # A schedule that ends at max_iters would have been a different one with another max_iters.
         may_change = MAY_CHANGE | ({"max_iters"} if new["lr_schedule"] == "constant" else set())
         changes = [

@@ -1,0 +1,51 @@
+"""The models of part two and the recipes that train them, in one table."""
+
+from dataclasses import dataclass, field
+
+from babygpt.versions import Recipe, Trainable
+
+# nanoGPT's quick start on a CPU: config/train_shakespeare_char.py with the flags of its README.
+NANOGPT: Recipe = dict(block_size=64, n_embd=128, n_head=4, n_layer=4, dropout=0.0, bias=False, batch_size=12,
+                       learning_rate=1e-3, min_lr=1e-4, warmup_iters=100, lr_schedule="cosine", max_iters=2000,
+                       beta2=0.99, weight_decay=0.1, decay="matrices", grad_clip=1.0, eval_interval=250,
+                       eval_iters=20)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Idea(Trainable):
+    """A model of part two."""
+
+    path: str
+    title: str
+    adds: str
+    presets: dict[str, Recipe] = field(repr=False)
+    next: str | None = None
+
+
+GPT2 = Idea(
+    "babygpt.beyond.gpt2",
+    "GPT-2",
+    "the network of GPT-2 and nanoGPT, on characters or tokens, and with pretrained weights",
+    {
+        "nanogpt": NANOGPT,
+        # A pretrained model knows a lot already: a low learning rate, and few steps.
+        "finetune": NANOGPT | dict(block_size=128, batch_size=4, accumulation=4, learning_rate=3e-5, min_lr=0.0,
+                                   warmup_iters=10, lr_schedule="constant", max_iters=100, eval_interval=20,
+                                   eval_iters=5, bias=True),
+    },
+)  # fmt: skip
+
+IDEAS = [GPT2]
+
+# The family as it was published: the sizes of each model, and its number of parameters.
+FAMILY: dict[str, tuple[Recipe, int]] = {
+    "gpt2": (dict(n_layer=12, n_head=12, n_embd=768), 124_439_808),
+    "gpt2-medium": (dict(n_layer=24, n_head=16, n_embd=1024), 354_823_168),
+    "gpt2-large": (dict(n_layer=36, n_head=20, n_embd=1280), 774_030_080),
+    "gpt2-xl": (dict(n_layer=48, n_head=25, n_embd=1600), 1_557_611_200),
+}
+
+
+def find_idea(module: str) -> Idea | None:
+    """The entry of part two whose module this is; None if it belongs to none."""
+    return next((idea for idea in IDEAS if idea.path == module), None)
