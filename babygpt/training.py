@@ -162,12 +162,13 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr
         self.model.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=self.device)
+        parts = []
         for _ in range(self.config.accumulation):
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 part = self.batch_loss() / self.config.accumulation
             part.backward()
-            loss += part.detach()
+            parts.append(part.detach())
+        loss = torch.stack(parts).sum()
         if self.device.type == "cpu" or self.step % CHECK_INTERVAL == 0:
             self.check_loss(loss.item())
         if self.config.grad_clip:

@@ -16,14 +16,15 @@ import torture
 from conftest import SMALL_V10, every_version, tiny_model
 
 from babygpt import checkpoint, cli, device, sample
-from babygpt.cli import main, stop_on_signal
+from babygpt.cli import main
 from babygpt.course import lab
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError
-from babygpt.harness import checkpoints, files
+from babygpt.harness import checkpoints, files, signals
 from babygpt.harness.checkpoints import has_seal, save_checkpoint, seal
 from babygpt.harness.files import temporary_of, write_atomically
 from babygpt.harness.runs import Run
+from babygpt.harness.signals import stop_on_signal
 from babygpt.training import CHECK_INTERVAL, TrainConfig, Trainer
 from babygpt.versions import get_version, select
 
@@ -147,7 +148,7 @@ def test_a_signal_saves_the_run_even_if_there_is_no_terminal_left_to_say_so(run,
                 raise OSError(errno.EIO, "Input/output error")
 
             with monkeypatch.context() as patch:
-                patch.setattr(cli.tqdm, "write", write)
+                patch.setattr(signals.tqdm, "write", write)
                 signal.raise_signal(number)
         return update(trainer)
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from babygpt.beyond.command import tokenizer_maker
 from babygpt.data import Corpus
 from babygpt.errors import UserError
 from babygpt.harness.files import write_atomically
@@ -53,7 +54,8 @@ class Job:
     module: str
     """Where `Model` and `Config` are, for example "babygpt.v6"."""
     settings: Recipe
-    """Flags of the model and of the training. `train_characters` cuts the training split down to its beginning."""
+    """Flags of the model and of the training. `train_characters` cuts the training split down to its beginning, and
+    `tokenizer` is the flag of part two."""
     seed: int
 
     def file(self, fingerprint: str) -> str:
@@ -91,10 +93,11 @@ def run(job: Job, corpus: Corpus, workers: int = 1) -> Record:
         "steps": trainer.step,
         "history": trainer.history,
         **({"train": None, "val": None} if diverged else final_losses(trainer)),
+        **({"bytes_per_token": trainer.corpus.bytes_per_token("val")} if "tokenizer" in job.settings else {}),
         "diverged": diverged,
         "step_ms": round(1000 * median(times), 3) if times else None,
         "seconds": round(seconds, 3),
-        "sample": "" if diverged else draw_sample(model, corpus.tokenizer),
+        "sample": "" if diverged else draw_sample(model, trainer.corpus.tokenizer),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch": torch.__version__,
         "device": device_name(trainer.device),
@@ -106,7 +109,11 @@ def run(job: Job, corpus: Corpus, workers: int = 1) -> Record:
 
 
 def training_text(job: Job, corpus: Corpus) -> Corpus:
-    """The corpus that a job learns from: all of it, or only the beginning of its training split."""
+    """The corpus that a job learns from: all of it or only the beginning of its training split, in its own tokens."""
+    new_tokenizer = tokenizer_maker(job.settings.get("tokenizer", "char"))
+    if new_tokenizer:
+        text = corpus.tokenizer.decode(torch.cat((corpus.train, corpus.val)).tolist())
+        corpus = Corpus.tokenize(text, new_tokenizer, corpus.name, corpus.path)
     return replace(corpus, train=corpus.train[: job.settings.get("train_characters", len(corpus.train))])
 
 

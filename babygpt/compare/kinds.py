@@ -77,4 +77,32 @@ STUDIES = {
         "after the validation loss has stopped falling. It is evaluated on the validation split of the whole text. The "
         "best validation loss is the lowest of the 21 evaluations of a run, as if training had been stopped there.",
     ),
+    "nanogpt": Study(
+        "nanogpt",
+        "nanoGPT's quick start on a CPU",
+        3,
+        note="The sizes, the steps and the settings of the training are those of nanoGPT's README for a CPU. The number "
+        "in the column lecture is the loss that it gives there, estimated from 20 batches.",
+    ),
+    "tokens": Study(
+        "tokens",
+        "Characters and byte pairs at equal compute",
+        3,
+        "",
+        columns=(
+            "version",
+            "parameters",
+            "steps",
+            "rate",
+            "val loss",
+            "bits per byte",
+            "change in bits",
+            "verdict on bits",
+            "seconds",
+        ),
+        note="The blocks and the number of tokens in a batch are the same for all rows. A larger vocabulary needs a "
+        "larger output layer, so it gets fewer steps, such that all runs make about the same number of multiplications. "
+        "The loss is in nats per token, and so can't be compared between rows. Bits per byte can: all rows learn from "
+        "the same text and are tested on the same text.",
+    ),
 }

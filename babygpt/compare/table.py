@@ -1,6 +1,7 @@
 """The rows of a comparison, and the tables they make."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import mean, median, stdev
@@ -31,6 +32,8 @@ class Row:
     """The validation loss that the lecture shows."""
     records: list[Record] = field(default_factory=list)
     """Empty where it could not be trained."""
+    free: tuple[str, ...] = ()
+    """Settings of the training that differ from the other rows on purpose."""
 
     @property
     def complete(self) -> bool:
@@ -47,7 +50,12 @@ class Row:
         return [Job(self.name, self.module, self.settings | changes, FIRST_SEED + i) for i in range(seeds)]
 
     def losses(self, which: str = "val") -> list[float]:
-        """For each seed the final loss on `train` or `val`, or the `best`: the lowest validation loss of the run."""
+        """For each seed the final loss on `train` or `val`; the `best`, the lowest validation loss of the run; or `bits`.
+
+        Bits are the final validation loss in bits per byte.
+        """
+        if which == "bits":
+            return [record["val"]["loss"] / record["bytes_per_token"] / math.log(2) for record in self.records]
         if which == "best":
             return [best(record)["val"] for record in self.records]
         return [record[which]["loss"] for record in self.records]
@@ -59,7 +67,7 @@ class Row:
         losses = self.losses(which)
         if len(losses) > 1:
             return f"{mean(losses):.3f} ± {stdev(losses):.3f}"
-        return f"{losses[0]:.3f}" + ("" if which == "best" else f" ± {self.records[0][which]['error']:.3f}")
+        return f"{losses[0]:.3f}" + (f" ± {self.records[0][which]['error']:.3f}" if which in ("train", "val") else "")
 
 
 def best(record: Record) -> dict[str, float]:
@@ -71,7 +79,8 @@ def judge(before: Row | None, row: Row, which: str = "val") -> str:
     """The verdict on the step from one row to another; "" for one seed, or for different ways of training."""
     if not (before and before.complete and row.complete):
         return ""
-    alike = all(before.settings.get(field.name) == row.settings.get(field.name) for field in fields(TrainConfig))
+    names = [field.name for field in fields(TrainConfig) if field.name not in row.free]
+    alike = all(before.settings.get(name) == row.settings.get(name) for name in names)
     return verdict(before.losses(which), row.losses(which)) if alike else ""
 
 
@@ -102,9 +111,13 @@ COLUMNS: dict[str, Callable[[Row, Row | None], str]] = {
     "at step": lambda row, before: f"{median(best(r)['step'] for r in row.records):,.0f}" if row.complete else "-",
     "change of the best": lambda row, before: change(before, row, "best"),
     "verdict on the best": lambda row, before: judge(before, row, "best") or "-",
+    "bits per byte": lambda row, before: row.loss("bits") if row.complete else "-",
+    "change in bits": lambda row, before: change(before, row, "bits"),
+    "verdict on bits": lambda row, before: judge(before, row, "bits") or "-",
 }
 WITHOUT_RECORDS = ("version", "what it adds", "lecture")  # the columns that a row without a run fills
-LEFT = {"version", "what it adds", "compared with", "verdict", "verdict on the best"}  # texts; the others are numbers
+# Texts; the others are numbers.
+LEFT = {"version", "what it adds", "compared with", "verdict", "verdict on the best", "verdict on bits"}
 # What a narrow terminal does without, in this order.
 DISPENSABLE = [
     "rate",
@@ -117,7 +130,7 @@ DISPENSABLE = [
     "what it adds",
     "ms/step",
 ]
-USUAL = tuple(name for name in COLUMNS if "best" not in name and name != "at step")
+USUAL = tuple(name for name in COLUMNS if not re.search("best|at step|bits (per|byte)|(in|on) bits", name))
 
 
 def cells(rows: Sequence[Row], columns: Sequence[str] = USUAL) -> list[dict[str, str]]:
