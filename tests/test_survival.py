@@ -15,7 +15,7 @@ import torch
 import torture
 from conftest import SMALL_V10, every_version, tiny_model
 
-from babygpt import checkpoint, cli, device, sample
+from babygpt import checkpoint, device, sample
 from babygpt.cli import main
 from babygpt.course import lab
 from babygpt.data import SHAKESPEARE, Corpus

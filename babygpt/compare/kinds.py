@@ -81,8 +81,8 @@ STUDIES = {
         "nanogpt",
         "nanoGPT's quick start on a CPU",
         3,
-        note="The sizes, the steps and the settings of the training are those of nanoGPT's README for a CPU. The number "
-        "in the column lecture is the loss that it gives there, estimated from 20 batches.",
+        note="The sizes, the steps and the settings of training are those of nanoGPT's README for a CPU. The number in "
+        "the column lecture is the loss that it gives there, estimated from 20 batches.",
     ),
     "tokens": Study(
         "tokens",
@@ -101,8 +101,8 @@ STUDIES = {
             "seconds",
         ),
         note="The blocks and the number of tokens in a batch are the same for all rows. A larger vocabulary needs a "
-        "larger output layer, so it gets fewer steps, such that all runs make about the same number of multiplications. "
-        "The loss is in nats per token, and so can't be compared between rows. Bits per byte can: all rows learn from "
+        "larger output layer, so it gets fewer steps, and all runs make about the same number of multiplications. The "
+        "loss is in nats per token, and so can't be compared between rows. Bits per byte can: all rows learn from "
         "the same text and are tested on the same text.",
     ),
 }

@@ -50,9 +50,11 @@ class Row:
         return [Job(self.name, self.module, self.settings | changes, FIRST_SEED + i) for i in range(seeds)]
 
     def losses(self, which: str = "val") -> list[float]:
-        """For each seed the final loss on `train` or `val`; the `best`, the lowest validation loss of the run; or `bits`.
+        """For each seed a loss.
 
-        Bits are the final validation loss in bits per byte.
+        Args:
+            which: the final one on `train` or `val`, in nats per token; the `best`, which is the lowest validation loss
+                of the run; or `bits`, the final validation loss in bits per byte.
         """
         if which == "bits":
             return [record["val"]["loss"] / record["bytes_per_token"] / math.log(2) for record in self.records]

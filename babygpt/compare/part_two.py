@@ -1,0 +1,49 @@
+"""What the comparisons of part two train."""
+
+from babygpt.beyond.models import NANOGPT
+from babygpt.compare.table import Row
+from babygpt.versions import Recipe
+
+GPT2 = "babygpt.beyond.gpt2"
+NANOGPT_SAYS = 1.88  # the validation loss in nanoGPT's README for its quick start on a CPU
+
+MERGES = [0, 512, 1024, 4096]  # 0: characters
+STEPS = 1000  # of the model of characters
+
+# The same blocks, the same number of tokens in a batch, and about the same number of multiplications in a run.
+TOKENS: Recipe = NANOGPT | dict(min_lr=0.0, warmup_iters=50, eval_iters=50, device="cpu")
+TOKENS = {name: value for name, value in TOKENS.items() if name != "learning_rate"}  # the best is searched for
+
+
+def nanogpt_rows() -> list[Row]:
+    """nanoGPT's recipe for a CPU: with version 10 as the model, then with GPT-2."""
+    recipe = NANOGPT | dict(device="cpu", eval_iters=50)
+    return [
+        Row("v10", "nanoGPT's sizes and recipe", "version 10 at these sizes", "babygpt.v10", recipe),
+        Row(
+            "gpt2 nanogpt", "", "GELU, tied weights, no biases, smaller projections", GPT2, recipe, "v10", NANOGPT_SAYS
+        ),
+    ]
+
+
+def token_rows() -> list[Row]:
+    """Characters against byte pairs, at equal compute: fewer steps for a larger output layer."""
+    rows = []
+    for merges in MERGES:
+        vocab_size = 256 + merges if merges else 65
+        steps = round(STEPS * multiplications(65) / multiplications(vocab_size))
+        settings = TOKENS | {
+            "tokenizer": f"bpe:{merges}" if merges else "char",
+            "max_iters": steps,
+            "eval_interval": steps // 10,
+        }
+        name = f"{merges:,} merges" if merges else "characters"
+        free = ("max_iters", "eval_interval")
+        rows.append(Row(name, name, "", GPT2, settings, "characters" if merges else None, free=free))
+    return rows
+
+
+def multiplications(vocab_size: int) -> int:
+    """Multiplications that a forward pass needs per token: matrices of the blocks, attention, and the output layer."""
+    layers, C, T = TOKENS["n_layer"], TOKENS["n_embd"], TOKENS["block_size"]
+    return layers * (12 * C**2 + 2 * T * C) + vocab_size * C
