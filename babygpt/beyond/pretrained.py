@@ -11,7 +11,6 @@ Source: Hugging Face's `transformers`, class GPT2LMHeadModel; the documentation 
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -184,19 +183,23 @@ def from_version_10(old: v10.Model) -> Model:
     return model
 
 
-def translate(old: v10.Model) -> dict[str, Any]:
+def sources(config: v10.Config) -> dict[str, list[str]]:
+    """For each tensor of GPT-2 the tensors of version 10 that it holds, one below the other; none for new biases."""
+    found = {"wte.weight": ["token_embedding_table.weight"], "wpe.weight": ["position_embedding_table.weight"]}
+    for n in range(config.n_layer):
+        heads = [f"sa.heads.{h}.{name}.weight" for name in ("query", "key", "value") for h in range(config.n_head)]
+        block = {"attn.c_attn.weight": heads, "attn.c_attn.bias": []}
+        for ours, theirs in (("ln_1", "ln1"), ("attn.c_proj", "sa.proj"), ("ln_2", "ln2"), ("mlp.c_fc", "ffwd.net.0"),
+                             ("mlp.c_proj", "ffwd.net.2")):  # fmt: skip
+            block |= {f"{ours}.{kind}": [f"{theirs}.{kind}"] for kind in ("weight", "bias")}
+        found |= {f"h.{n}.{ours}": [f"blocks.{n}.{name}" for name in theirs] for ours, theirs in block.items()}
+    return found | {name: [name] for name in ("ln_f.weight", "ln_f.bias", "lm_head.weight")}
+
+
+def translate(old: v10.Model) -> dict[str, Tensor]:
     """The weights of a version 10 under the names of GPT-2, with zero for the biases that version 10 lacks."""
-    config, weights = old.config, {}
-    weights["wte.weight"] = old.token_embedding_table.weight
-    weights["wpe.weight"] = old.position_embedding_table.weight
-    weights["lm_head.weight"] = old.lm_head.weight
-    for n, block in enumerate(old.blocks):
-        heads = block.sa.heads
-        qkv = torch.cat([getattr(head, name).weight for name in ("query", "key", "value") for head in heads])
-        weights[f"h.{n}.attn.c_attn.weight"] = qkv
-        weights[f"h.{n}.attn.c_attn.bias"] = torch.zeros(3 * config.n_embd)
-        parts = {"ln_1": block.ln1, "ln_2": block.ln2, "attn.c_proj": block.sa.proj, "mlp.c_fc": block.ffwd.net[0],
-                 "mlp.c_proj": block.ffwd.net[2]}  # fmt: skip
-        for name, part in parts.items():
-            weights |= {f"h.{n}.{name}.weight": part.weight, f"h.{n}.{name}.bias": part.bias}
-    return weights | {"ln_f.weight": old.ln_f.weight, "ln_f.bias": old.ln_f.bias}
+    weights = old.state_dict()
+    return {
+        ours: torch.cat([weights[name] for name in theirs]) if theirs else torch.zeros(3 * old.config.n_embd)
+        for ours, theirs in sources(old.config).items()
+    }

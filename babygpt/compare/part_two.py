@@ -18,11 +18,12 @@ TOKENS = {name: value for name, value in TOKENS.items() if name != "learning_rat
 def nanogpt_rows() -> list[Row]:
     """nanoGPT's recipe for a CPU: with version 10 as the model, with GPT-2, and with GPT-2 and one thing changed."""
     recipe = NANOGPT | dict(device="cpu", eval_iters=50)
+    gpt2 = "GPT-2 as in nanoGPT: GELU, tied weights, no biases"
     return [
         Row("v10", "nanoGPT's sizes and recipe", "version 10 at these sizes", "babygpt.v10", recipe),
-        Row(
-            "gpt2 nanogpt", "", "GELU, tied weights, no biases, smaller projections", GPT2, recipe, "v10", NANOGPT_SAYS
-        ),
+        Row("gpt2 nanogpt", "", gpt2, GPT2, recipe, "v10", NANOGPT_SAYS),
+        Row("gpt2 untied", "", "GPT-2 with an output layer of its own", GPT2, recipe | {"tied": False}, "gpt2 nanogpt"),
+        Row("gpt2 biases", "", "GPT-2 with biases", GPT2, recipe | {"bias": True}, "gpt2 nanogpt"),
     ]
 
 

@@ -57,7 +57,8 @@ def catch_up(config: CatchupConfig) -> None:
     """
     pages = lessons()
     require(
-        2 <= config.lesson < len(pages), f"there is no lesson {config.lesson} to catch up to: choose one from 2 to 10"
+        2 <= config.lesson < len(pages),
+        f"there is no lesson {config.lesson} to catch up to: choose one from 2 to {len(pages) - 1}",
     )
     for page in pages[1 : config.lesson]:
         path = config.folder / f"{page.stem}.ipynb"
