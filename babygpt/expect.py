@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import tyro
 
+from babygpt.beyond.models import find_idea
 from babygpt.compare import recorded
 from babygpt.errors import UserError, require
 from babygpt.harness.files import write_atomically
@@ -20,13 +21,15 @@ from babygpt.harness.runs import Run
 from babygpt.harness.terminal import run_command
 from babygpt.model import LanguageModel
 from babygpt.training import TrainConfig
-from babygpt.versions import Version, find_version, select
+from babygpt.versions import Trainable, find_version, select
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Settings that may differ from the recipe: it leaves them open, or they don't change what is learned.
 FREE = {"seed", "device", "dtype", "compile", "eval_interval", "eval_iters", "vocab_size", "attention"}
+
+LAST = 10  # a model of part two has the causes of this version
 
 # The usual causes: the first and the last version in which they can occur, and what to look at.
 BELOW = [
@@ -119,25 +122,25 @@ def expect(config: ExpectConfig) -> int:
     return 1 if seen_ahead or any(point.side for point in points) else 0
 
 
-def read(run: Run) -> tuple[Version, dict[str, Any], list[dict[str, float]], str]:
+def read(run: Run) -> tuple[Trainable, dict[str, Any], list[dict[str, float]], str]:
     """What is compared of a run: its version, its settings, its evaluations and the fingerprint of its text.
 
     Raises:
-        UserError: there is no such run, its checkpoint is damaged, or its model is none of the ten versions.
+        UserError: there is no such run, its checkpoint is damaged, or its model is none that has recorded runs.
     """
     saved = run.read("last")
-    version = find_version(saved["module"])
+    version = find_version(saved["module"]) or find_idea(saved["module"])
     require(version is not None, f"{run.folder} was trained with {saved['module']}, which has no recorded runs")
     settings = saved["model_config"] | saved["train_config"]
     return version, settings, saved["state"]["history"], saved["corpus"]["fingerprint"]
 
 
-def nearest_preset(version: Version, settings: dict[str, Any]) -> str:
+def nearest_preset(version: Trainable, settings: dict[str, Any]) -> str:
     """The recipe of a version that is closest to a run's settings."""
     return min(version.presets, key=lambda name: len(differences(version, name, settings)))
 
 
-def differences(version: Version, preset: str, settings: dict[str, Any]) -> list[str]:
+def differences(version: Trainable, preset: str, settings: dict[str, Any]) -> list[str]:
     """The differences between the settings of a run and a recipe, one sentence each."""
     recipe = version.preset(preset)
     wanted = asdict(select(TrainConfig, recipe)) | asdict(select(version.module().Config, recipe))
@@ -160,9 +163,9 @@ def table(points: list[Point]) -> str:
     return "\n".join(lines)
 
 
-def verdict(version: Version, points: list[Point], changes: list[str], seen_ahead: bool) -> list[str]:
+def verdict(version: Trainable, points: list[Point], changes: list[str], seen_ahead: bool) -> list[str]:
     """What it means, line by line."""
-    lines = []
+    lines, number = [], getattr(version, "number", LAST)
     if changes:
         lines.append("It was not trained by the recipe, so a healthy run may leave the band:")
         lines += [f"  - {change}" for change in changes]
@@ -174,7 +177,7 @@ def verdict(version: Version, points: list[Point], changes: list[str], seen_ahea
     if points[0].step == 0 and points[0].side and not changes:
         lines.append(
             f"{points[0].side.capitalize()} the band before any training: the model or its initial weights are not "
-            f"those of version {version.number}."
+            f"those of {version.name}."
         )
     for side, causes in (("below", BELOW), ("above", ABOVE)):
         steps = [point.step for point in points if point.side == side and point.step > 0]
@@ -182,8 +185,8 @@ def verdict(version: Version, points: list[Point], changes: list[str], seen_ahea
             at = f"at step {steps[0]:,}" if len(steps) == 1 else f"at {len(steps)} steps, first at {steps[0]:,}"
             leak = " Far below means a leak: the model sees what it should predict." if side == "below" else ""
             lines.append(f"{side.capitalize()} the band {at}, of {len(points)} compared.{leak}")
-            lines.append(f"The usual causes for version {version.number}:")
-            lines += [f"  - {text}" for first, last, text in causes if first <= version.number <= last]
+            lines.append(f"The usual causes for {version.name}:")
+            lines += [f"  - {text}" for first, last, text in causes if first <= number <= last]
     if not any(point.side for point in points):
         lines.append(f"Inside the band at all {len(points)} steps.")
     return lines

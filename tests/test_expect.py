@@ -11,6 +11,7 @@ from babygpt import expect, training, v3, v5, v6, v8, v9
 from babygpt.cli import main as train
 from babygpt.compare import recorded
 from babygpt.data import Corpus
+from babygpt.errors import UserError
 from babygpt.expect import Point
 from babygpt.training import TrainConfig
 from babygpt.versions import get_version
@@ -312,3 +313,17 @@ def test_the_answer_is_given_even_if_no_picture_can_be_written(tmp_path, monkeyp
     monkeypatch.setattr(expect, "write_atomically", refuse)
     status, out = ask(tmp_path / "run", capsys)
     assert status == 0 and "Inside the band" in out and "There is no picture" in out and "Permission denied" in out
+
+
+def test_a_run_of_part_two_is_compared_with_its_own_recorded_runs():
+    from babygpt.beyond.models import GPT2
+
+    found = recorded.trainings(GPT2, "nanogpt")
+    assert len(found) >= 3 and all(run["module"] == "babygpt.beyond.gpt2" for run in found)
+    bands = recorded.find_bands(found, chunks=20 * 12)
+    low, high = bands[2000]
+    assert low < 1.88 < high  # what nanoGPT's README says
+    settings = found[0]["settings"] | {"max_iters": 2000}
+    assert expect.nearest_preset(GPT2, settings | {"lr_schedule": "cosine"}) == "nanogpt"
+    with pytest.raises(UserError, match="no run of gpt2 by the recipe finetune"):
+        recorded.trainings(GPT2, "finetune")

@@ -335,3 +335,30 @@ def test_the_cosine_of_the_recipe_ends_at_a_tenth_of_its_peak():
     assert learning_rate(100, config) == config.learning_rate == 1e-3
     assert learning_rate(1050, config) == pytest.approx((1e-3 + 1e-4) / 2)
     assert learning_rate(2000, config) == pytest.approx(1e-4)
+
+
+# Files
+
+
+def test_a_checkpoint_for_resuming_is_three_times_as_large_as_the_weights():
+    numbers = count(on_meta())
+    assert [round(size * numbers / 2**20) for size in (4, 2, 1)] == [475, 237, 119]  # float32, float16, int8, in MiB
+    model = small_model()
+    optimizer = make_optimizers(model, TrainConfig())[0]
+    model(random_tokens(2, 7) % 11, random_tokens(2, 7) % 11)[1].backward()
+    optimizer.step()
+    averages = sum(
+        tensor.numel() for state in optimizer.state.values() for tensor in state.values() if tensor.dim() > 0
+    )
+    assert averages == 2 * count(model)
+    assert round(12 * numbers / 1e9, 2) == 1.49
+
+
+def test_the_table_of_scores_grows_with_the_square_of_the_length():
+    assert [T**2 for T in (1024, 2048, 4096)] == [1_048_576, 4_194_304, 16_777_216]
+
+
+def test_hidden_vectors_have_c_numbers_and_logits_v():
+    model, idx = small_model(), random_tokens(1, 5) % 11
+    assert model.wte.weight.shape == (11, 12)
+    assert model.body(idx).shape == (1, 5, 12) and model.logits(idx).shape == (1, 5, 11)

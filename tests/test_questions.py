@@ -149,6 +149,14 @@ def test_most_of_the_parameters_of_version_10_come_from_its_width():
     assert positions / count(**large) == pytest.approx(0.01, rel=0.15)
 
 
+INVENTED = {"1.5", "3.0", "0.45", "0.25", "0.15", "0.08", "0.8", "0.9"}  # the examples of 11b and 12b
+
+
+def test_the_examples_with_invented_numbers_add_up():
+    assert 3.0 / 2 == 1.5
+    assert 0.45 + 0.25 < 0.8 <= 0.45 + 0.25 + 0.15
+
+
 def test_every_decimal_number_in_a_question_is_what_it_says():
     ablation = {row["name"]: row for row in json.loads((ROOT / "results" / "ablation.json").read_text("utf-8"))["rows"]}
 
@@ -172,7 +180,7 @@ def test_every_decimal_number_in_a_question_is_what_it_says():
     }
     text = for_instructors().decode("utf-8")
     numbers = set(re.findall(r"(?<![\d.])\d+\.\d+", text))
-    assert numbers == set(known)
+    assert numbers - INVENTED == set(known)
     for number, value in known.items():
         digits = len(number.partition(".")[2])
         assert abs(value - float(number)) <= 0.51 * 10**-digits, number

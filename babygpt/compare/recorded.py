@@ -12,7 +12,7 @@ from statistics import mean, median, variance
 from typing import Any
 
 from babygpt.errors import UserError, require
-from babygpt.versions import Version
+from babygpt.versions import Trainable, Version
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -41,8 +41,8 @@ def read(stem: str, folder: Path = RESULTS) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: fetch it from the repository again") from error
 
 
-def trainings(version: Version, preset: str = "lecture") -> list[dict[str, Any]]:
-    """The recorded runs of a version by one of its recipes, one per seed.
+def trainings(version: Trainable, preset: str = "lecture") -> list[dict[str, Any]]:
+    """The recorded runs of a model by one of its recipes, one per seed.
 
     Each is a dictionary with `seed`, `history` (as `Trainer.history`), `fingerprint` (of the text) and more.
 
@@ -50,7 +50,8 @@ def trainings(version: Version, preset: str = "lecture") -> list[dict[str, Any]]
         UserError: there are none, as for a recipe that needs a GPU.
     """
     name = version.name if len(version.presets) == 1 else f"{version.name} {preset}"
-    found = next((row["records"] for row in read("ladder")["rows"] if row["name"] == name), [])
+    study = "ladder" if isinstance(version, Version) else "nanogpt"
+    found = next((row["records"] for row in read(study)["rows"] if row["name"] == name), [])
     low, high = LECTURE_BAND
     hint = f"; the lecture's own run ends between {low} and {high}" if name == "v10 lecture" else ""
     require(len(found) > 0, f"no run of {version.name} by the recipe {preset} is among the results{hint}")
