@@ -149,7 +149,7 @@ def test_most_of_the_parameters_of_version_10_come_from_its_width():
     assert positions / count(**large) == pytest.approx(0.01, rel=0.15)
 
 
-INVENTED = {"1.5", "3.0", "0.45", "0.25", "0.15", "0.08", "0.8", "0.9"}  # the examples of 11b and 12b
+INVENTED = {"1.5", "3.0", "0.45", "0.25", "0.15", "0.08", "0.8", "0.9", "0.1"}  # the examples of 11b, 12b and 13b
 
 
 def test_the_examples_with_invented_numbers_add_up():

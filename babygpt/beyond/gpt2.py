@@ -16,6 +16,7 @@ Source: Radford et al., "Language Models are Unsupervised Multitask Learners"; K
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,9 +48,13 @@ class Config(v8.Config):
     tied: bool = True
     """Use one matrix both as token embedding and as output layer."""
 
+    gelu: Literal["tanh", "exact"] = "tanh"
+    """How to compute GELU: by its approximation with tanh, as GPT-2 does, or exactly, as nanoGPT does."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, and it is {self.dropout}")
+        require(self.gelu in ("tanh", "exact"), f"gelu must be tanh or exact, and it is {self.gelu!r}")
 
 
 class CausalSelfAttention(nn.Module):
@@ -83,7 +88,7 @@ class MLP(nn.Module):
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
         self.dropout = nn.Dropout(config.dropout)
-        self.activation = nn.GELU(approximate="tanh")
+        self.activation = nn.GELU(approximate="tanh" if config.gelu == "tanh" else "none")
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""

@@ -25,6 +25,8 @@ from babygpt.harness.files import write_atomically
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 MASKS = (".attn.bias", ".attn.masked_bias")  # older files hold the causal mask, which is not a weight
 
+GELUS = {"tanh": "gelu_new", "exact": "gelu"}  # how our Config and config.json call the two ways to compute GELU
+
 # The fields of our Config, and what config.json calls them.
 SIZES = {"vocab_size": "vocab_size", "block_size": "n_positions", "n_embd": "n_embd", "n_head": "n_head",
          "n_layer": "n_layer"}  # fmt: skip
@@ -81,13 +83,16 @@ def read_config(path: Path) -> Config:
         raise UserError(f"cannot read {path} ({error.strerror}): give a folder with a GPT-2 of Hugging Face") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not the config.json of a GPT-2 ({type(error).__name__}: {error})") from None
-    expected = {"model_type": "gpt2", "activation_function": "gelu_new", "n_inner": None, "layer_norm_epsilon": 1e-5,
+    expected = {"model_type": "gpt2", "n_inner": None, "layer_norm_epsilon": 1e-5,
                 "scale_attn_by_inverse_layer_idx": False}  # fmt: skip
     for name, value in expected.items():
         read = found.get(name, value)
         allowed = (value, 4 * sizes["n_embd"]) if name == "n_inner" else (value,)
         require(read in allowed, f"{path} says {name} {read!r}, and this GPT-2 is made for {value!r}")
-    return Config(**sizes, tied=bool(found.get("tie_word_embeddings", True)))
+    activation = found.get("activation_function", "gelu_new")
+    require(activation in GELUS.values(), f"{path} says activation_function {activation!r}, and GPT-2 has 'gelu_new'")
+    gelu = next(ours for ours, theirs in GELUS.items() if theirs == activation)
+    return Config(**sizes, tied=bool(found.get("tie_word_embeddings", True)), gelu=gelu)
 
 
 def save_folder(model: Model, folder: Path) -> None:
@@ -99,7 +104,7 @@ def save_folder(model: Model, folder: Path) -> None:
     config = model.config
     require(config.bias, "Hugging Face's GPT-2 has biases: only a model with bias True can be saved for it")
     content = {theirs: getattr(config, ours) for ours, theirs in SIZES.items()}
-    content |= {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "activation_function": "gelu_new",
+    content |= {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "activation_function": GELUS[config.gelu],
                 "layer_norm_epsilon": 1e-5, "tie_word_embeddings": config.tied, "n_ctx": config.block_size,
                 "embd_pdrop": config.dropout, "attn_pdrop": config.dropout, "resid_pdrop": config.dropout}  # fmt: skip
     tensors = {}
@@ -125,12 +130,13 @@ def load_nanogpt(path: Path) -> Model:
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        sizes = {field.name: saved["model_args"][field.name] for field in fields(Config) if field.name != "tied"}
+        args = saved["model_args"]
+        sizes = {field.name: args[field.name] for field in fields(Config) if field.name not in ("tied", "gelu")}
         weights = {name.removeprefix("_orig_mod."): tensor for name, tensor in saved["model"].items()}
     except Exception as error:  # a file of unknown origin can make torch.load raise almost anything
         raise UserError(f"{path} is not a checkpoint of nanoGPT, or it is damaged ({type(error).__name__})") from None
     kept = {name.removeprefix("transformer."): t for name, t in weights.items() if not name.endswith(MASKS)}
-    return build(Config(**sizes), kept, path)
+    return build(Config(**sizes, gelu="exact"), kept, path)
 
 
 def build(config: Config, weights: dict[str, Tensor], path: Path) -> Model:
