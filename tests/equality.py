@@ -58,8 +58,10 @@ def tiktoken_rows():
     theirs = tiktoken.Encoding(**tiktoken_ext.openai_public.gpt2())
     text = SHAKESPEARE.read_text(encoding="utf-8")
     n, rng = int(0.9 * len(text)), random.Random(0)
-    strings = ["".join(chr(rng.choice([rng.randrange(32, 127), rng.randrange(0x4E00, 0x9FFF), rng.randrange(0x1F300, 0x1F6FF)]))
-                       for _ in range(rng.randrange(1, 20))) for _ in range(10_000)]  # fmt: skip
+    ranges = [(32, 127), (0x4E00, 0x9FFF), (0x1F300, 0x1F6FF)]  # ASCII, Chinese, emoji
+    strings = [
+        "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(20))) for _ in range(10_000)
+    ]
     for what, parts in (("the training text", [text[:n]]), ("the validation text", [text[n:]]),
                         ("10,000 random strings", strings)):  # fmt: skip
         pairs = [(ours.encode(part), theirs.encode_ordinary(part)) for part in parts]
@@ -240,8 +242,8 @@ def main():
     page = f"""# Equality
 
 What this package computes, beside the programs and libraries that it follows. `python tests/equality.py` prints the
-table and writes this page; the rows of nanoGPT and llm.c need their code, given with `--nanogpt` and `--llmc`. The sizes
-are small and the weights random, since equality doesn't depend on them.
+table and writes this page; the rows of nanoGPT and llm.c need their code, given with `--nanogpt` and `--llmc`. The
+sizes are small and the weights random, since equality doesn't depend on them.
 
 {markdown(["what", "compared with", "result"], lines)}
 

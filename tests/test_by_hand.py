@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from babygpt.beyond import by_hand, gpt2
+from babygpt.beyond import by_hand, gpt2, layers_by_hand
 from babygpt.errors import UserError
 
 SIZES = dict(vocab_size=13, block_size=6, n_embd=12, n_head=3, n_layer=2)
@@ -43,22 +43,23 @@ def test_the_backward_pass_of_layer_norm_is_autograd_s(rng):
     expected = F.layer_norm(inp, (8,), weight, bias)
     expected.backward(dout)
     arrays = [t.detach().numpy() for t in (inp, weight, bias)]
-    out, mean, rstd = by_hand.layernorm_forward(*arrays)
+    out, mean, rstd = layers_by_hand.layernorm_forward(*arrays)
     dweight, dbias = np.zeros(8), np.zeros(8)
-    dinp = by_hand.layernorm_backward(dout.numpy(), arrays[0], mean, rstd, arrays[1], dweight, dbias)
+    dinp = layers_by_hand.layernorm_backward(dout.numpy(), arrays[0], mean, rstd, arrays[1], dweight, dbias)
     assert close(out, expected)
     assert close(dinp, inp.grad) and close(dweight, weight.grad) and close(dbias, bias.grad)
 
 
 def test_the_gradient_of_layer_norm_is_the_slope_of_its_output(rng):
     inp, weight, bias, dout = (rng.standard_normal(shape) for shape in ((1, 1, 5), 5, 5, (1, 1, 5)))
-    _, mean, rstd = by_hand.layernorm_forward(inp, weight, bias)
-    dinp = by_hand.layernorm_backward(dout, inp, mean, rstd, weight, np.zeros(5), np.zeros(5))
+    _, mean, rstd = layers_by_hand.layernorm_forward(inp, weight, bias)
+    dinp = layers_by_hand.layernorm_backward(dout, inp, mean, rstd, weight, np.zeros(5), np.zeros(5))
     for i in range(5):
         h = np.zeros((1, 1, 5))
         h[0, 0, i] = 1e-6
         change = (
-            by_hand.layernorm_forward(inp + h, weight, bias)[0] - by_hand.layernorm_forward(inp - h, weight, bias)[0]
+            layers_by_hand.layernorm_forward(inp + h, weight, bias)[0]
+            - layers_by_hand.layernorm_forward(inp - h, weight, bias)[0]
         )
         assert (change * dout).sum() / 2e-6 == pytest.approx(dinp[0, 0, i], abs=1e-7)
 
@@ -70,9 +71,9 @@ def test_the_backward_pass_of_a_linear_layer_is_autograd_s(rng):
     expected = F.linear(inp, weight, bias)
     expected.backward(dout)
     arrays = [t.detach().numpy() for t in (inp, weight, bias)]
-    assert close(by_hand.matmul_forward(*arrays), expected)
+    assert close(layers_by_hand.matmul_forward(*arrays), expected)
     dweight, dbias = np.zeros((5, 4)), np.zeros(5)
-    dinp = by_hand.matmul_backward(dout.numpy(), arrays[0], arrays[1], dweight, dbias)
+    dinp = layers_by_hand.matmul_backward(dout.numpy(), arrays[0], arrays[1], dweight, dbias)
     assert close(dinp, inp.grad) and close(dweight, weight.grad) and close(dbias, bias.grad)
 
 
@@ -84,30 +85,30 @@ def test_the_backward_pass_of_attention_is_autograd_s(rng):
     q, k, v = (part.view(2, 5, 3, 4).transpose(1, 2) for part in qkv.split(12, dim=2))
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 5, 12)
     expected.backward(dout)
-    out, att = by_hand.attention_forward(qkv.detach().numpy(), 3)
+    out, att = layers_by_hand.attention_forward(qkv.detach().numpy(), 3)
     assert close(out, expected)
-    assert close(by_hand.attention_backward(dout.numpy(), qkv.detach().numpy(), att, 3), qkv.grad)
+    assert close(layers_by_hand.attention_backward(dout.numpy(), qkv.detach().numpy(), att, 3), qkv.grad)
 
 
 def test_attention_in_four_loops_is_attention_in_four_array_operations(rng):
     qkv = rng.standard_normal((2, 6, 24))
-    assert np.allclose(by_hand.attention_loops(qkv, 2), by_hand.attention_forward(qkv, 2)[0], atol=1e-12)
+    assert np.allclose(layers_by_hand.attention_loops(qkv, 2), layers_by_hand.attention_forward(qkv, 2)[0], atol=1e-12)
 
 
 def test_the_end_of_the_loop_is_the_mask(rng):
     qkv = rng.standard_normal((1, 6, 24))
-    before = by_hand.attention_loops(qkv, 2)
+    before = layers_by_hand.attention_loops(qkv, 2)
     qkv[:, 4:] = 100.0
-    after = by_hand.attention_loops(qkv, 2)
+    after = layers_by_hand.attention_loops(qkv, 2)
     assert np.array_equal(before[:, :4], after[:, :4]) and not np.allclose(before[:, 4:], after[:, 4:])
-    _, att = by_hand.attention_forward(qkv, 2)
+    _, att = layers_by_hand.attention_forward(qkv, 2)
     assert np.array_equal(att, np.tril(att)) and np.allclose(att.sum(axis=-1), 1)
 
 
 def test_attention_does_not_overflow():
     qkv = np.full((1, 3, 6), 30.0, dtype=np.float32)  # scores of 900 * sqrt(2)
     with np.errstate(over="raise"):
-        out, _ = by_hand.attention_forward(qkv, 1)
+        out, _ = layers_by_hand.attention_forward(qkv, 1)
     assert np.allclose(out, 30)
 
 
@@ -115,35 +116,35 @@ def test_the_backward_pass_of_gelu_is_autograd_s():
     inp = torch.linspace(-6, 6, 101, dtype=torch.float64).requires_grad_()
     expected = F.gelu(inp, approximate="tanh")
     expected.sum().backward()
-    assert close(by_hand.gelu_forward(inp.detach().numpy()), expected)
-    assert close(by_hand.gelu_backward(np.ones(101), inp.detach().numpy()), inp.grad)
+    assert close(layers_by_hand.gelu_forward(inp.detach().numpy()), expected)
+    assert close(layers_by_hand.gelu_backward(np.ones(101), inp.detach().numpy()), inp.grad)
 
 
 def test_a_sum_hands_its_gradient_to_both_terms(rng):
     a, b, dout = rng.standard_normal((3, 2, 3, 4))
-    assert np.array_equal(by_hand.residual_forward(a, b), a + b)
-    assert all(np.array_equal(part, dout) for part in by_hand.residual_backward(dout))
+    assert np.array_equal(layers_by_hand.residual_forward(a, b), a + b)
+    assert all(np.array_equal(part, dout) for part in layers_by_hand.residual_backward(dout))
 
 
 def test_the_gradient_of_the_logits_is_the_probabilities_minus_one_at_the_target(rng):
     logits, targets = torch.tensor(rng.standard_normal((2, 3, 7))).requires_grad_(), rng.integers(7, size=(2, 3))
     expected = F.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
     expected.backward()
-    losses, probs = by_hand.softmax_cross_entropy_forward(logits.detach().numpy(), targets)
+    losses, probs = layers_by_hand.softmax_cross_entropy_forward(logits.detach().numpy(), targets)
     assert losses.shape == (2, 3) and losses.mean() == pytest.approx(expected.item())
-    dlogits = by_hand.softmax_cross_entropy_backward(probs, targets)
+    dlogits = layers_by_hand.softmax_cross_entropy_backward(probs, targets)
     assert close(dlogits, logits.grad)
     assert np.allclose(dlogits * 6, probs - np.eye(7)[targets])
     # At a single position, with a probability of 0.9 at the target, that is -0.1.
-    assert by_hand.softmax_cross_entropy_backward(np.array([[[0.9, 0.1]]]), np.array([[0]]))[0, 0, 0] == pytest.approx(
-        -0.1
-    )
+    assert layers_by_hand.softmax_cross_entropy_backward(np.array([[[0.9, 0.1]]]), np.array([[0]]))[
+        0, 0, 0
+    ] == pytest.approx(-0.1)
 
 
 def test_what_all_sequences_share_gets_the_sum_of_their_gradients():
     dout = np.array([[[0.1, 0.2]], [[0.3, 0.1]], [[0.2, 0.4]]])
     dwte, dwpe = np.zeros((5, 2)), np.zeros((4, 2))
-    by_hand.encoder_backward(dout, np.array([[1], [3], [1]]), dwte, dwpe)
+    layers_by_hand.encoder_backward(dout, np.array([[1], [3], [1]]), dwte, dwpe)
     assert np.allclose(dwpe[0], [0.6, 0.7]) and not dwpe[1:].any()
     assert np.allclose(dwte[1], [0.3, 0.6]) and np.allclose(dwte[3], [0.3, 0.1]) and not dwte[[0, 2, 4]].any()
 
@@ -151,7 +152,7 @@ def test_what_all_sequences_share_gets_the_sum_of_their_gradients():
 def test_the_encoder_is_the_sum_of_two_embeddings(rng):
     wte, wpe, idx = rng.standard_normal((7, 4)), rng.standard_normal((6, 4)), rng.integers(7, size=(2, 5))
     expected = F.embedding(torch.tensor(idx), torch.tensor(wte)) + torch.tensor(wpe)[:5]
-    assert close(by_hand.encoder_forward(idx, wte, wpe), expected)
+    assert close(layers_by_hand.encoder_forward(idx, wte, wpe), expected)
 
 
 # The whole model
@@ -182,7 +183,7 @@ def test_the_final_norm_comes_before_the_output_layer_which_is_the_token_table()
     logits, loss = ours.forward(x.numpy())
     assert loss is None
     last = ours.acts["blocks"][-1]["residual3"]
-    normed, _, _ = by_hand.layernorm_forward(last, ours.params["lnfw"], ours.params["lnfb"])
+    normed, _, _ = layers_by_hand.layernorm_forward(last, ours.params["lnfw"], ours.params["lnfb"])
     assert np.allclose(logits, normed @ ours.params["wte"].T)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from babygpt.beyond import by_hand
+from babygpt.beyond import layers_by_hand
 from babygpt.course.checks import lesson_13 as checks
 
 
@@ -102,7 +102,7 @@ ANSWERS = {
         },
     ),
     checks.cross_entropy_backward: (
-        {"with eye": cross_entropy_backward, "the package's": by_hand.softmax_cross_entropy_backward},
+        {"with eye": cross_entropy_backward, "the package's": layers_by_hand.softmax_cross_entropy_backward},
         {
             "not divided": (lambda p, t: cross_entropy_backward(p, t, by=lambda B, T: 1), "not divided"),
             "divided by B": (lambda p, t: cross_entropy_backward(p, t, by=lambda B, T: B), "divided by B only"),
