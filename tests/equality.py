@@ -79,7 +79,7 @@ def tiktoken_rows():
 def transformers_rows():
     """Logits, loss and generated tokens against Hugging Face's GPT-2."""
     name = f"transformers {transformers.__version__}"
-    (x, y), ours = tokens(), random_model()
+    x, ours = tokens()[0], random_model()
     with tempfile.TemporaryDirectory() as folder:
         pretrained.save_folder(ours, Path(folder))
         theirs = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()

@@ -103,6 +103,7 @@ class Result:
 
 def explain(rows: list[Row]) -> str:
     """How to read the table."""
+    unit = "token" if any("tokenizer" in row.settings for row in rows) else "character"
     complete = [row for row in rows if row.complete]
     each = "the row above" if not any(row.before for row in rows) else "the row that it is compared with"
     if max((len(row.records) for row in rows), default=0) > 1:
@@ -110,14 +111,14 @@ def explain(rows: list[Row]) -> str:
         counts = sorted({len(row.records) for row in complete})
         seeds = " to ".join(str(n) for n in (counts[0], counts[-1])[: len(counts)]) if counts else "0"
         return (
-            f"Losses are in nats per character: mean ± standard deviation over {seeds} seeds. The change is the "
+            f"Losses are in nats per {unit}: mean ± standard deviation over {seeds} seeds. The change is the "
             f"difference to {each}. {TEST} Rows that were trained by different recipes get no verdict.\n\n"
             "All models with the same context length, from all seeds, are evaluated on the same chunks of text. On "
             f"other chunks each loss would be a little different (its standard error is up to {error:.3f}). The test "
             "doesn't cover that: it tells a difference from the noise of seeds, not from the noise of text."
         )
     return (
-        f"Losses are in nats per character, ± the standard error of the estimate. The change is the difference to "
+        f"Losses are in nats per {unit}, ± the standard error of the estimate. The change is the difference to "
         f"{each}. One seed gives no verdict: the standard error doesn't include what another seed would change."
     )
 
