@@ -1,12 +1,15 @@
 """Byte-pair encoding: what is learned, that nothing gets lost, and that it is GPT-2's."""
 
 import hashlib
+import io
 import json
 import random
 
+import numpy as np
 import pytest
 import tiktoken.load
 import tiktoken_ext.openai_public
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -172,16 +175,23 @@ def test_a_tokenizer_survives_its_state_and_its_file(tmp_path):
         assert other.merges == tokenizer.merges and other.encode(RHYME) == tokenizer.encode(RHYME)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [None, "", "{}", "[]", "{", '{"format": "babygpt bpe 1"}', '{"format": "other", "merges": []}',
-     '{"format": "babygpt bpe 1", "merges": [[1, "a"]]}', '{"format": "babygpt bpe 1", "merges": [1]}', "\0\0"],
-)  # fmt: skip
+BYTES = list(range(256))
+DAMAGED = [
+    None, "", "{}", "[]", "{", "\0\0", "[" * 100_000,
+    {"format": "babygpt bpe 1"},
+    {"format": "other", "merges": [], "byte_order": BYTES},
+    {"format": "babygpt bpe 1", "merges": [], "byte_order": BYTES[1:]},
+    *({"format": "babygpt bpe 1", "merges": merges, "byte_order": BYTES}
+      for merges in ([[1, "a"]], [1], {}, "", [[1, 2, 3]], [[97, 300]], [[97, 98], [97, 98]])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_file_that_is_no_tokenizer_gets_one_sentence(content, tmp_path):
     path = tmp_path / "tokens.json"
     if content is not None:
-        path.write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match="is not a tokenizer of babygpt|cannot read"):
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=r"tokens.json is not a tokenizer of babygpt|cannot read .*tokens.json"):
         BPETokenizer.load(path)
 
 
@@ -205,7 +215,39 @@ def test_bytes_that_are_not_a_character_become_the_replacement_character():
     assert BPETokenizer([]).decode([0xE6, 0x88]) == "\ufffd"
 
 
+def test_the_pattern_cuts_before_words_digits_signs_and_endings():
+    assert PATTERN.findall("it's 12abc  x!") == ["it", "'s", " 12", "abc", " ", " x", "!"]
+
+
+@pytest.mark.parametrize(("num_merges", "dtype"), [(0, np.uint8), (1, np.int16)])
+def test_ids_take_the_smallest_type_that_holds_them(num_merges, dtype):
+    assert BPETokenizer.train(RHYME, num_merges).encode_array(RHYME).dtype == dtype
+
+
+def test_a_pair_that_is_merged_twice_gets_one_sentence():
+    with pytest.raises(UserError, match="a pair is merged twice"):
+        BPETokenizer([(97, 98), (97, 98)])
+
+
 # GPT-2's own
+
+
+def test_gpt_2_takes_four_bytes_an_id(gpt2):
+    assert gpt2.encode_array("apple").dtype == np.int32
+
+
+def test_a_checkpoint_can_hold_the_state_and_that_of_gpt_2_is_empty(gpt2):
+    for tokenizer in (BPETokenizer.train(RHYME, 20), BPETokenizer([(0, 1)], range(255, -1, -1)), gpt2):
+        file = io.BytesIO()
+        torch.save(tokenizer.state(), file)
+        file.seek(0)
+        assert type(tokenizer).from_state(torch.load(file, weights_only=True)).encode(RHYME) == tokenizer.encode(RHYME)
+    assert gpt2.state() == {}
+
+
+def test_the_vocabulary_of_gpt_2_is_not_saved_since_it_is_part_of_babygpt(gpt2, tmp_path):
+    with pytest.raises(UserError, match="there is nothing to save"):
+        gpt2.save(tmp_path / "tokens.json")
 
 
 def test_the_vocabulary_of_gpt_2_has_256_bytes_50_000_merges_and_one_special_token(gpt2):

@@ -177,6 +177,7 @@ class BPETokenizer:
             )
             self.tokens.append(self.tokens[a] + self.tokens[b])
         self._rank = {pair: n for n, pair in enumerate(self.merges)}
+        require(len(self._rank) == len(self.merges), "a pair is merged twice: this is not a list of merges")
         self._known: dict[str, list[int]] = {}  # pieces that have been encoded before
 
     @classmethod
@@ -232,16 +233,23 @@ class BPETokenizer:
         return self.tokens[i]
 
     def state(self) -> dict[str, Any]:
-        """The merges."""
-        return {"merges": [list(pair) for pair in self.merges]}
+        """The merges, and the order of the bytes."""
+        return {"merges": [list(pair) for pair in self.merges], "byte_order": list(self.id_of_byte)}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "BPETokenizer":
         """The tokenizer whose `state` this is."""
-        return cls(state["merges"])
+        return cls(state["merges"], state["byte_order"])
 
     def save(self, path: Path) -> None:
-        """Write the merges as JSON. Raises UserError if the file cannot be written."""
+        """Write the merges as JSON.
+
+        Raises:
+            UserError: the file cannot be written, or this is GPT-2's tokenizer, which is part of babygpt.
+        """
+        require(
+            bool(self.state()), "there is nothing to save: GPT-2's vocabulary is part of babygpt, as GPT2Tokenizer()"
+        )
         try:
             write_atomically(path, (json.dumps({"format": FORMAT} | self.state()) + "\n").encode("utf-8"))
         except OSError as error:
@@ -256,12 +264,12 @@ class BPETokenizer:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found = content["format"]
-            pairs = [(a, b) for a, b in content["merges"] if type(a) is type(b) is int]
-            whole = found == FORMAT and len(pairs) == len(content["merges"])
+            numbers = [*content["byte_order"], *(i for pair in content["merges"] for i in pair)]
+            whole = content["format"] == FORMAT and type(content["merges"]) is list
+            if whole and all(type(i) is int for i in numbers) and sorted(content["byte_order"]) == list(range(256)):
+                return cls.from_state(content)
         except OSError as error:
             raise UserError(f"cannot read {path} ({error.strerror}): save a tokenizer first") from None
-        except (ValueError, KeyError, TypeError):
-            whole = False
-        require(whole, f"{path} is not a tokenizer of babygpt, or it is damaged: save one with BPETokenizer.save")
-        return cls(pairs)
+        except (ValueError, KeyError, TypeError, RecursionError):  # a UserError is a ValueError
+            pass
+        raise UserError(f"{path} is not a tokenizer of babygpt, or it is damaged: save one with BPETokenizer.save")
