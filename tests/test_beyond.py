@@ -132,3 +132,34 @@ def test_text_is_printed_when_its_characters_are_complete():
     assert "".join(whole_characters(tokenizer, ids[:-2])) == "aé\ufffd"  # the last character was cut
     assert "".join(whole_characters(tokenizer, [0xFF] * 6)) == "\ufffd" * 6
     assert list(whole_characters(CharTokenizer("ab"), [0, 1])) == ["a", "b"]
+
+
+def test_a_run_is_exported_for_the_c_program(train, run, folder):
+    from babygpt.beyond import llmc, llmc_export
+
+    assert train("--tokenizer bpe:20 --bias --block-size 64")[0] == 0
+    status, out, _ = run(None, "runs/gpt2 llm.c", llmc_export.main)
+    assert status == 0 and "make train_gpt2" in out
+    model, tokenizer = Run("runs/gpt2").load_model("best")
+    exported = llmc.load_model(folder / "llm.c/gpt2_124M.bin")
+    assert all(torch.equal(exported.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+    assert llmc.load_tokenizer(folder / "llm.c/gpt2_tokenizer.bin") == (tokenizer.tokens, 0)
+    parts = [llmc.load_tokens(folder / f"llm.c/dev/data/tinyshakespeare/tiny_shakespeare_{split}.bin") for split in
+             ("train", "val")]  # fmt: skip
+    assert "".join(tokenizer.decode(part.tolist()) for part in parts) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--tokenizer char --bias --block-size 64", "must hold a GPT-2 of byte pairs"),
+        ("--tokenizer bpe:5 --block-size 64", "llm.c's GPT-2 has bias True"),
+        ("--tokenizer bpe:5 --bias --block-size 8", "llm.c trains on 64 tokens, and this model has 8 positions"),
+    ],
+)
+def test_a_run_that_llm_c_cannot_use_is_refused(flags, message, train, run):
+    from babygpt.beyond import llmc_export
+
+    assert train(flags)[0] == 0
+    status, _, err = run(None, "runs/gpt2 out", llmc_export.main)
+    assert status == 2 and message in err

@@ -362,3 +362,36 @@ def test_hidden_vectors_have_c_numbers_and_logits_v():
     model, idx = small_model(), random_tokens(1, 5) % 11
     assert model.wte.weight.shape == (11, 12)
     assert model.body(idx).shape == (1, 5, 12) and model.logits(idx).shape == (1, 5, 11)
+
+
+def test_the_schedule_of_gpt_2_in_nanogpt_has_the_values_of_its_settings():
+    from answers.lesson_12 import learning_rate
+
+    assert learning_rate(0) == pytest.approx(2.9985e-7, rel=1e-4)
+    assert learning_rate(2000) == pytest.approx(6e-4)
+    assert learning_rate(301_000) == pytest.approx(3.3e-4)
+    assert learning_rate(600_000) == learning_rate(10**6) == pytest.approx(6e-5)
+
+
+def test_the_heads_of_the_smallest_gpt_2_have_64_channels():
+    x = torch.empty(1, 3, 768, device="meta")
+    with torch.device("meta"):
+        attention = gpt2.CausalSelfAttention(gpt2.Config())
+    q, _, _ = attention.c_attn(x).split(768, dim=2)
+    assert q.view(1, 3, 12, 64).transpose(1, 2).shape == (1, 12, 3, 64)
+    assert attention(x).shape == (1, 3, 768)
+
+
+def test_with_the_padded_vocabulary_of_nanogpt_and_llm_c_gpt_2_has_124_475_904_parameters():
+    assert count(on_meta(vocab_size=50_304)) == 124_475_904
+
+
+def test_the_parts_run_in_the_order_of_the_paper():
+    model, order = small_model(), []
+    names = {module: name for name, module in model.named_modules()}
+    for module in model.modules():
+        if not list(module.children()) and not isinstance(module, nn.Dropout | nn.GELU):
+            module.register_forward_hook(lambda module, inputs, output: order.append(names[module]))
+    model.logits(random_tokens(1, 5) % 11)
+    block = ["ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"]
+    assert order == ["wte", "wpe", *(f"h.{n}.{part}" for n in range(2) for part in block), "ln_f", "lm_head"]
