@@ -169,8 +169,8 @@ def build_decks(config: SlidesConfig) -> None:
     require(npx is not None, "the slides are built by Marp, which needs Node.js: install it from nodejs.org")
     config.out.mkdir(parents=True, exist_ok=True)
     for number, lesson in enumerate(lessons()):
-        if number not in config.only and config.only:
-            continue
+        if (config.only and number not in config.only) or not (FOLDER / lesson.name).exists():
+            continue  # part two has no decks
         drawn = pictures_of(lesson)
 
         def picture(kind: str, name: str, drawn: list[bytes] = drawn) -> str:
