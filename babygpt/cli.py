@@ -2,7 +2,6 @@
 
 import math
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,17 +13,19 @@ from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device
 from babygpt.errors import require
 from babygpt.harness.checkpoints import Checkpoint
+from babygpt.harness.pace import PaceReport
 from babygpt.harness.reports import losses_of
 from babygpt.harness.runs import Run, latest_folder, new_folder
 from babygpt.harness.signals import stop_on_signal
 from babygpt.harness.terminal import exit_status, parse, print_line
 from babygpt.harness.threads import worthwhile_threads
+from babygpt.model import LanguageModel
 from babygpt.sample import continue_text, example_prompt
+from babygpt.tokenizer import Tokenizer
 from babygpt.training import TrainConfig, Trainer, new_trainer
 from babygpt.versions import Trainable, get_version, select
 
 SAMPLE_TOKENS = 500
-PACE_STEPS = 20  # steps to time before estimating how long training will take
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -66,6 +67,7 @@ class Command:
     """What training a model from the command line means. Part two extends it, for example by tokenizers."""
 
     run_config = RunConfig
+    trainer = Trainer
 
     def __init__(self, model: Trainable) -> None:
         self.model = model
@@ -89,7 +91,15 @@ class Command:
 
     def new_trainer(self, config: RunConfig, settings: Mapping[str, Any], corpus: Corpus) -> Trainer:
         """The trainer of a new run."""
-        return new_trainer(self.model.module(), corpus, settings)
+        return new_trainer(self.model.module(), corpus, settings, self.trainer)
+
+    def sample(self, model: LanguageModel, trainer: Trainer) -> str:
+        """What the best model of a run writes, to print and to save."""
+        return continue_text(model, trainer.corpus.tokenizer, length=SAMPLE_TOKENS, seed=trainer.config.seed)
+
+    def what_next(self, folder: Path, tokenizer: Tokenizer) -> str:
+        """How to get more from a trained model."""
+        return f'More text:  {python()} -m babygpt.sample {folder} --prompt "{example_prompt(tokenizer)}"'
 
 
 def main(model: int | Command, argv: Sequence[str] | None = None) -> None:
@@ -133,7 +143,7 @@ def train(command: Command, argv: Sequence[str]) -> int:
             f"{run.folder} already holds a run: add --resume to continue it, or choose another --out-dir",
         )
         print_line(describe(model, trainer))
-        return train_and_save(trainer, run, model)
+        return train_and_save(trainer, run, command)
 
 
 def resume(command: Command, argv: Sequence[str], run: Run, first: FirstFlags) -> int:
@@ -152,12 +162,12 @@ def resume(command: Command, argv: Sequence[str], run: Run, first: FirstFlags) -
     preset = first.preset or default_preset(model, first.device)
     defaults = command.run_config(preset, **command.saved_choices(saved))
     config, settings = read_settings(command, argv, defaults, recipe)
-    trainer = new_trainer(model.module(), command.load_corpus(config), settings)
+    trainer = new_trainer(model.module(), command.load_corpus(config), settings, command.trainer)
     run.check_resumable(saved, trainer)
     trainer.load_state(saved["state"])
     print_line(describe(model, trainer))
     print_line(f"Continuing {run.folder} from step {trainer.step:,}.")
-    return train_and_save(trainer, run, model)
+    return train_and_save(trainer, run, command)
 
 
 def read_settings(
@@ -210,14 +220,13 @@ def describe(model: Trainable, trainer: Trainer) -> str:
     """One line on what is about to be trained."""
     parameters = sum(p.numel() for p in trainer.model.parameters())
     corpus, dtype = trainer.corpus, str(trainer.dtype).removeprefix("torch.")
-    unit = "characters" if corpus.tokenizer.name == "char" else "tokens"
     return (
         f"{model.name} {model.title}: {parameters:,} parameters, on {trainer.device} in {dtype}, "
-        f"learning {corpus.name} ({len(corpus):,} {unit}, {corpus.tokenizer.vocab_size:,} different)"
+        f"learning {corpus.name} ({len(corpus):,} {corpus.unit}, {corpus.tokenizer.vocab_size:,} different)"
     )
 
 
-def train_and_save(trainer: Trainer, run: Run, model: Trainable) -> int:
+def train_and_save(trainer: Trainer, run: Run, command: Command) -> int:
     """Train to the end or until a signal, saving along the way; return the exit status."""
     sizes = trainer.model.config
     threads = worthwhile_threads(trainer.config.batch_size, sizes.block_size, getattr(sizes, "n_embd", 0))
@@ -225,11 +234,11 @@ def train_and_save(trainer: Trainer, run: Run, model: Trainable) -> int:
     with threads, stop_on_signal(trainer):
         trainer.train(on_eval=report, on_step=PaceReport())
         if not trainer.stop or trainer.step >= trainer.config.max_iters:
-            finish(trainer, run, model)
+            finish(trainer, run, command)
             return 0
         run.save(trainer)
     print_line(f"Stopped and saved at step {trainer.step:,}. To continue:")
-    print_line(f"  {python()} -m {model.path} --resume --out-dir {run.folder}")
+    print_line(f"  {python()} -m {command.model.path} --resume --out-dir {run.folder}")
     return 130
 
 
@@ -249,45 +258,22 @@ class Report:
         line = f"step {last['step']:{width}d}: train {last['train']:.2f}, val {last['val']:.2f}"
         if self.bytes_per_token:
             line += f", which is {last['val'] / self.bytes_per_token / math.log(2):.3f} bits per byte"
-        print_line(line)
+        print_line(line + trainer.remark())
 
 
-class PaceReport:
-    """Says once, after the first steps, how long the rest will take, if that is long enough to wonder."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.start = 0.0
-
-    def __call__(self, trainer: Trainer) -> None:
-        """Count a step."""
-        self.steps += 1
-        if self.steps == 1:  # the first step is slower than the others
-            self.start = time.perf_counter()
-        elif self.steps == 1 + PACE_STEPS:
-            config = trainer.config
-            left = config.max_iters - trainer.step
-            evaluation = trainer.history[0]["seconds"]  # the first one came before any step
-            pace = (time.perf_counter() - self.start) / PACE_STEPS
-            seconds = left * (pace + evaluation / config.eval_interval)
-            if seconds >= 20:
-                minutes = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
-                print_line(f"This will take about {minutes}.")
-
-
-def finish(trainer: Trainer, run: Run, model: Trainable) -> None:
+def finish(trainer: Trainer, run: Run, command: Command) -> None:
     """Print and save a sample of the best model, draw the curve, and say where everything is."""
-    best = min(trainer.history, key=lambda record: record["val"])
+    model, best = command.model, min(trainer.history, key=lambda record: record["val"])
     print_line(
         f"Trained {trainer.step:,} steps in {trainer.seconds:.0f} s. "
         f"Best validation loss: {best['val']:.4f} at step {best['step']:,}."
     )
     saved, tokenizer = run.load_model("best", trainer.device)
-    text = continue_text(saved, tokenizer, length=SAMPLE_TOKENS, seed=trainer.config.seed)
+    text = command.sample(saved, trainer)
     run.finish(trainer.history, text, title=f"{model.name} {model.title}")
     print_line(f"\n{text}\n")
     print_line(f"Everything is in {run.folder}: checkpoint.pt, best.pt, metrics.jsonl, loss.png, sample.txt")
-    print_line(f'More text:  {python()} -m babygpt.sample {run.folder} --prompt "{example_prompt(tokenizer)}"')
+    print_line(command.what_next(run.folder, tokenizer))
     if model.next:
         print_line(f"Next step:  {python()} -m {model.next}")
 

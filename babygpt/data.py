@@ -40,6 +40,11 @@ class Corpus:
     path: Path | None = None
     """The file that the text came from."""
 
+    @property
+    def unit(self) -> str:
+        """What `len` counts."""
+        return "characters" if self.tokenizer.name == "char" else "tokens"
+
     @classmethod
     def from_ids(cls, ids: Tensor, tokenizer: Tokenizer, name: str = "text", path: Path | None = None) -> "Corpus":
         """Split a text that has been tokenized: ids is a one-dimensional integer tensor."""

@@ -199,6 +199,10 @@ class Trainer:
             self.check_loss(loss)
         return losses
 
+    def remark(self) -> str:
+        """What to add to the line about the last evaluation. A subclass may have measured more than losses."""
+        return ""
+
     def check_loss(self, loss: float) -> None:
         """Raise UserError unless the loss is a number."""
         if not math.isfinite(loss):
@@ -245,12 +249,15 @@ class Trainer:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
 
 
-def new_trainer(module: ModuleType, corpus: Corpus, settings: Mapping[str, Any]) -> Trainer:
+def new_trainer(
+    module: ModuleType, corpus: Corpus, settings: Mapping[str, Any], kind: type[Trainer] = Trainer
+) -> Trainer:
     """A trainer for a new model, both built from the settings of a recipe or a command line.
 
     Args:
         module: where `Model` and `Config` are, for example `babygpt.v6`.
         settings: fields of `Config` and `TrainConfig`; others are ignored. The corpus decides `vocab_size`.
+        kind: the class of the trainer.
 
     Raises:
         UserError: the text is too short for the block size, or there is not enough memory.
@@ -261,4 +268,4 @@ def new_trainer(module: ModuleType, corpus: Corpus, settings: Mapping[str, Any])
     tokens = config.batch_size * sizes.block_size
     require_memory(lambda: module.Model(sizes), tokens, config.eval_iters * tokens, pick_device(config.device))
     torch.manual_seed(config.seed)
-    return Trainer(module.Model(sizes), corpus, config)
+    return kind(module.Model(sizes), corpus, config)

@@ -14,6 +14,7 @@ from conftest import SMALL_V10, every_version
 
 from babygpt import __main__, cli, sample
 from babygpt.data import SHAKESPEARE
+from babygpt.harness import pace
 from babygpt.harness.runs import Run
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import VERSIONS, get_version
@@ -381,13 +382,13 @@ def test_the_text_is_found_from_any_folder():
 def test_a_long_run_says_after_a_few_steps_how_long_it_will_take(run, monkeypatch):
     """20 steps of a second each, and a first evaluation of 3 seconds, every 50 of 221 steps."""
     clock = iter([100.0, 120.0])
-    monkeypatch.setattr(cli.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: next(clock))
     said = []
-    monkeypatch.setattr(cli, "print_line", said.append)
+    monkeypatch.setattr(pace, "print_line", said.append)
     trainer = SimpleNamespace(
         config=TrainConfig(max_iters=221, eval_interval=50), step=21, history=[{"step": 0, "seconds": 3.0}]
     )
-    pace = cli.PaceReport()
+    report = pace.PaceReport()
     for _ in range(30):
-        pace(trainer)
+        report(trainer)
     assert said == ["This will take about 4 minutes."]  # 200 * (1 + 3 / 50) = 212 seconds

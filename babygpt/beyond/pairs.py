@@ -1,0 +1,152 @@
+"""Training on pairs of a source and a target: the loop of all models, with another batch and another evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from torch import Tensor
+
+from babygpt import cli
+from babygpt.beyond.beam import beam_search, greedy
+from babygpt.beyond.dates import Dates, pad
+from babygpt.beyond.encoder_decoder import END, PAD
+from babygpt.cli import Command, python
+from babygpt.data import Corpus
+from babygpt.errors import UserError
+from babygpt.harness.checkpoints import Checkpoint
+from babygpt.model import LanguageModel, evaluating
+from babygpt.tokenizer import Tokenizer
+from babygpt.training import Trainer
+from babygpt.versions import Trainable
+
+ROWS = 500  # sources that are translated at the same time
+SHOWN = 12  # pairs in the sample of a run
+
+
+class PairTrainer(Trainer):
+    """A model in training on pairs. Its `history` also holds `exact`, the share of right answers in the validation."""
+
+    def batch_loss(self) -> Tensor:
+        """The loss of the next batch of pairs, with label smoothing if the model has it."""
+        source, target = self.corpus.get_batch(
+            "train", self.config.batch_size, self.model.config.block_size, self.batches
+        )
+        _, loss = self.compiled(source, target)
+        return loss
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The loss on some pairs of each split, without smoothing, and `exact`. The same pairs each time.
+
+        Raises:
+            UserError: a loss is not a number.
+        """
+        config, found = self.config, {}
+        for split in ("train", "val"):
+            pairs = self.corpus.draw(
+                split, config.eval_iters * config.batch_size, torch.Generator().manual_seed(config.seed)
+            )
+            found[split] = mean_loss(self.model, self.corpus, pairs)
+            self.check_loss(found[split])
+        return found | {"exact": exact_match(self.model, self.corpus, pairs)}
+
+    def remark(self) -> str:
+        """The share of right answers at the last evaluation."""
+        return f", {self.history[-1]['exact']:.1%} of the answers right"
+
+
+@torch.no_grad()
+def mean_loss(model: LanguageModel, corpus: Dates, pairs: list[tuple[str, str]]) -> float:
+    """The mean loss of some pairs in nats per token of the target."""
+    total, count = 0.0, 0
+    with evaluating(model):
+        for n in range(0, len(pairs), ROWS):
+            source, target = (part.to(corpus.train.device) for part in corpus.encode_pairs(pairs[n : n + ROWS]))
+            tokens = int((target[:, 1:] != PAD).sum())
+            total, count = total + model(source, target)[1].item() * tokens, count + tokens
+    return total / count
+
+
+def exact_match(model: LanguageModel, corpus: Dates, pairs: list[tuple[str, str]], width: int = 0) -> float:
+    """The share of pairs that the model translates without a mistake: greedily, or by beam search of some width."""
+    limit = 1 + max(len(right) for _, right in pairs)  # an untrained model would go on and on
+    answers = translate(model, corpus.tokenizer, [text for text, _ in pairs], width, limit)
+    return sum(answer == right for answer, (_, right) in zip(answers, pairs, strict=True)) / len(pairs)
+
+
+def translate(
+    model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], width: int = 0, limit: int | None = None
+) -> list[str]:
+    """What the model writes for each text: greedily, or by beam search of some width.
+
+    Args:
+        limit: where an answer ends at the latest; by default, at the model's block_size.
+
+    Raises:
+        UserError: a text is empty, too long, or has a character that the model doesn't know.
+    """
+    answers, size, device = [], model.config.block_size, next(model.parameters()).device
+    for text in texts:
+        if not 1 <= len(text) <= size:
+            raise UserError(f"the model reads 1 to {size} characters, and {text!r} has {len(text)}")
+    for n in range(0, len(texts), ROWS):
+        source = pad([tokenizer.encode(text) for text in texts[n : n + ROWS]]).to(device)
+        found, _ = beam_search(model, source, limit or size, width) if width else greedy(model, source, limit or size)
+        answers += [tokenizer.decode(row[: row.index(END)] if END in row else row) for row in found.tolist()]
+    return answers
+
+
+@dataclass(frozen=True)
+class PairRunConfig:
+    """Where the results go."""
+
+    preset: str
+    """Recipe that gives all other flags their defaults: see `babygpt/beyond/models.py`."""
+
+    out_dir: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: runs/encoder_decoder, numbered if taken)"),
+    ] = None
+    """Folder for the checkpoints, metrics, picture and sample."""
+
+    resume: bool = False
+    """Continue the run in --out-dir, or else the latest run of this model."""
+
+    shapes: bool = False
+    """Print the shape of every tensor in a forward pass, and stop."""
+
+
+class PairCommand(Command):
+    """Training a model on pairs from the command line."""
+
+    run_config = PairRunConfig
+    trainer = PairTrainer
+
+    def load_corpus(self, config: PairRunConfig) -> Corpus:
+        """The dates."""
+        return Dates.new()
+
+    def saved_choices(self, saved: Checkpoint) -> Mapping[str, Any]:
+        """Nothing: there is no other task."""
+        return {}
+
+    def sample(self, model: LanguageModel, trainer: Trainer) -> str:
+        """Some dates of the validation split, and what the model makes of them."""
+        pairs = trainer.corpus.draw("val", SHOWN, torch.Generator().manual_seed(trainer.config.seed))
+        answers = translate(model, trainer.corpus.tokenizer, [text for text, _ in pairs])
+        return "\n".join(
+            f"{text:40} {answer}{'' if answer == right else f'  (wrong: it is {right})'}"
+            for (text, right), answer in zip(pairs, answers, strict=True)
+        )
+
+    def what_next(self, folder: Path, tokenizer: Tokenizer) -> str:
+        """How to use the model."""
+        return f'Your own date: {python()} -m babygpt.beyond.translate {folder} "28 November 2026"'
+
+
+def main(model: Trainable, argv: Sequence[str] | None = None) -> None:
+    """Train a model on pairs as the command line says, and exit: 0, 2 for bad input, 130 after Ctrl-C."""
+    cli.main(PairCommand(model), argv)
