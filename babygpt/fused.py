@@ -20,13 +20,26 @@ def attend(heads: nn.ModuleList, x: Tensor) -> Tensor:
     n_head, dropout = len(heads), heads[0].dropout
     qkv = F.linear(x, qkv_weight(heads))  # (B, T, 3 * C)
     q, k, v = qkv.view(B, T, 3, n_head, C // n_head).permute(2, 0, 3, 1, 4)  # (B, n_head, T, hs)
-    if x.device.type == "cpu" and qkv.dtype == torch.bfloat16:
+    out = causal_attention(q, k, v, dropout)  # (B, n_head, T, hs)
+    return out.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Dropout, bias: Tensor | None = None) -> Tensor:
+    """What each query gathers from the values of its own and of earlier positions: (B, n_head, T, hs).
+
+    Args:
+        q, k, v: (B, n_head, T, hs).
+        dropout: what to do with the weights.
+        bias: (n_head, T, T), added to the scores, with -inf above the diagonal. By default only the future is masked.
+    """
+    if q.device.type == "cpu" and v.dtype == torch.bfloat16:
         # Head.forward for all heads: on a CPU in bfloat16 this is faster than the call below.
         wei = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (B, n_head, T, T)
-        wei = wei.masked_fill(heads[0].tril[:T, :T] == 0, float("-inf"))  # (B, n_head, T, T)
-        out = dropout(F.softmax(wei, dim=-1)) @ v  # (B, n_head, T, hs)
-    else:
-        # The same in one call, which does not have to store wei.
-        dropout_p = dropout.p if dropout.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout_p)  # (B, n_head, T, hs)
-    return out.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
+        T = q.shape[-2]
+        future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)  # (T, T)
+        wei = wei.masked_fill(future, float("-inf")) if bias is None else wei + bias  # (B, n_head, T, T)
+        return dropout(F.softmax(wei, dim=-1)) @ v  # (B, n_head, T, hs)
+    # The same in one call, which does not have to store wei.
+    dropout_p = dropout.p if dropout.training else 0.0
+    bias = bias if bias is None else bias.to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, bias, dropout_p, is_causal=bias is None)  # (B, n_head, T, hs)

@@ -47,7 +47,20 @@ ENCODER_DECODER = Idea(
     {"dates": DATES},
 )
 
-IDEAS = [GPT2, ENCODER_DECODER]
+# Part by part what LLaMA is made of, at the sizes and steps of nanoGPT's quick start.
+LLAMA: Recipe = dict(positions="rope", norm="rms", activation="swiglu", bias=False, n_kv_head=2, tied=False)
+
+MODERN = Idea(
+    "babygpt.beyond.modern",
+    "modern parts",
+    "version 10 with a choice for each part: RoPE, RMSNorm, SwiGLU and what else has been swapped since",
+    {
+        "llama": NANOGPT | LLAMA,
+        "v10": NANOGPT | dict(bias=True),
+    },
+)
+
+IDEAS = [GPT2, MODERN, ENCODER_DECODER]
 
 # The family as it was published: the sizes of each model, and its number of parameters.
 FAMILY: dict[str, tuple[Recipe, int]] = {

@@ -48,11 +48,11 @@ class CompareConfig:
     """Short for --study ablation."""
 
     study: Annotated[
-        Literal["ablation", "depth", "scale", "dropout", "nanogpt", "tokens"] | None,
+        Literal["ablation", "depth", "scale", "dropout", "nanogpt", "tokens", "parts", "positions"] | None,
         tyro.conf.arg(help_behavior_hint="(optional)"),
     ] = None
     """Compare the changes of version 8, layer norm in deep stacks, the scale of the scores, dropout, version 10 with
-    GPT-2 by nanoGPT's recipe, or characters with byte pairs instead."""
+    GPT-2 by nanoGPT's recipe, characters with byte pairs, modern parts, or kinds of positions instead."""
 
     versions: str = "1-10"
     """Which versions: for example 5-9, or 1,5,9."""

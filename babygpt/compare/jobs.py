@@ -55,7 +55,7 @@ class Job:
     """Where `Model` and `Config` are, for example "babygpt.v6"."""
     settings: Recipe
     """Flags of the model and of the training. `train_characters` cuts the training split down to its beginning, and
-    `tokenizer` is the flag of part two."""
+    `tokenizer` is the flag of part two. `longer` asks for the loss with contexts of up to so many block sizes."""
     seed: int
 
     def file(self, fingerprint: str) -> str:
@@ -93,6 +93,11 @@ def run(job: Job, corpus: Corpus, workers: int = 1) -> Record:
         "steps": trainer.step,
         "history": trainer.history,
         **({"train": None, "val": None} if diverged else final_losses(trainer)),
+        **(
+            {"longer": longer_losses(trainer, job.settings["longer"])}
+            if "longer" in job.settings and not diverged
+            else {}
+        ),
         **({"bytes_per_token": trainer.corpus.bytes_per_token("val")} if "tokenizer" in job.settings else {}),
         "diverged": diverged,
         "step_ms": round(1000 * median(times), 3) if times else None,
@@ -157,6 +162,32 @@ def final_losses(trainer: Trainer) -> dict[str, dict[str, float]]:
             means = torch.cat([chunk_losses(model, *xy) for xy in zip(x.split(rows), y.split(rows), strict=True)])
             error = means.std().item() / math.sqrt(len(means))
             losses[split] = {"loss": round(means.mean().item(), 5), "error": round(error, 5), "chunks": len(means)}
+    return losses
+
+
+@torch.no_grad()
+def longer_losses(trainer: Trainer, farthest: int) -> dict[str, float | None]:
+    """The validation loss with contexts that are 1, 2, 4, ... times as long as in training, up to `farthest` times.
+
+    The tokens that are scored are the same for all lengths, block_size tokens of each chunk; only how much of the text
+    before them the model may read differs. None where the model has no positions for so long a context.
+    """
+    model, T = trainer.model, trainer.model.config.block_size
+    generator = torch.Generator().manual_seed(EVAL_SEED)
+    x, y = trainer.corpus.get_batch("val", max(EVAL_CHARACTERS // T, EVAL_CHUNKS) // farthest, farthest * T, generator)
+    rows, times = max(1, EVAL_TOKENS // (T * farthest)), 1
+    losses: dict[str, float | None] = {}
+    with evaluating(model):
+        while times <= farthest:
+            scored = []
+            try:
+                for xb, yb in zip(x.split(rows), y.split(rows), strict=True):
+                    logits = model.logits(xb[:, -times * T :])[:, -T:].float()
+                    scored.append(F.cross_entropy(logits.transpose(1, 2), yb[:, -T:], reduction="none").mean(dim=1))
+                losses[f"{times}x"] = round(torch.cat(scored).mean().item(), 5)
+            except IndexError:
+                losses[f"{times}x"] = None
+            times *= 2
     return losses
 
 

@@ -84,6 +84,28 @@ STUDIES = {
         note="The sizes, the steps and the settings of training are those of nanoGPT's README for a CPU. The number in "
         "the column lecture is the loss that it gives there, estimated from 20 batches.",
     ),
+    "parts": Study(
+        "parts",
+        "Modern parts, one at a time",
+        3,
+        "",
+        columns=("version", "parameters", "rate", "val loss", "change", "verdict", "ms/step"),
+        note="A version 10 with three blocks, 64 numbers to a token and a context of 64 characters learns for 500 "
+        "steps with AdamW. Each row swaps one part, or, in the last row, all of LLaMA's. Steps and batches are the "
+        "same; the number of parameters is as near as the part allows. The time of a step is the median of runs with "
+        "one thread.",
+    ),
+    "positions": Study(
+        "positions",
+        "Positions, on contexts longer than those in training",
+        3,
+        "",
+        columns=("version", "parameters", "rate", "1x", "change at 1x", "verdict at 1x", "2x", "4x"),
+        note="The same model and training as in [modern parts](parts.md), with 64 characters of context. The columns "
+        "1x, 2x and 4x are validation losses with contexts of one, two and four times that length. All three score the "
+        "same characters, the last 64 of a chunk of 256; only how much of the chunk the model may read differs. "
+        "Learned positions have no vector past the 64th.",
+    ),
     "tokens": Study(
         "tokens",
         "Characters and byte pairs at equal compute",

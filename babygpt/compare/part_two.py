@@ -1,10 +1,11 @@
 """What the comparisons of part two train."""
 
-from babygpt.beyond.models import NANOGPT
+from babygpt.beyond.models import LLAMA, NANOGPT
 from babygpt.compare.table import Row
 from babygpt.versions import Recipe
 
 GPT2 = "babygpt.beyond.gpt2"
+MODERN = "babygpt.beyond.modern"
 NANOGPT_SAYS = 1.88  # the validation loss in nanoGPT's README for its quick start on a CPU
 
 MERGES = [0, 512, 1024, 4096]  # 0: characters
@@ -13,6 +14,42 @@ STEPS = 1000  # of the model of characters
 # The same blocks, the same number of tokens in a batch, and about the same number of multiplications in a run.
 TOKENS: Recipe = NANOGPT | dict(min_lr=0.0, warmup_iters=50, eval_iters=50, device="cpu")
 TOKENS = {name: value for name, value in TOKENS.items() if name != "learning_rate"}  # the best is searched for
+
+# Modern parts: a small model and a short run, because each part has a row, a search for its learning rate, and seeds.
+PARTS: Recipe = dict(block_size=64, n_embd=64, n_head=4, n_layer=3, init_std=0.05, batch_size=16, max_iters=500,
+                     warmup_iters=50, lr_schedule="linear", weight_decay=0.1, beta2=0.99, grad_clip=1.0,
+                     eval_interval=125, eval_iters=20, device="cpu")  # fmt: skip
+CHANGES: dict[str, Recipe] = {
+    "RoPE": dict(positions="rope"),
+    "RMSNorm": dict(norm="rms"),
+    "post-norm": dict(norm_at="post"),
+    "no biases": dict(bias=False),
+    "tied weights": dict(tied=True),
+    "GELU": dict(activation="gelu"),
+    "squared ReLU": dict(activation="relu2"),
+    "SwiGLU": dict(activation="swiglu"),
+    "2 heads of keys and values": dict(n_kv_head=2),
+    "QK-norm": dict(qk_norm=True),
+    "zero projections": dict(zero_proj=True),
+    "LLaMA": LLAMA,
+}
+POSITIONS = {"learned": "learned", "none": "none", "sinusoidal": "sinusoids", "rope": "RoPE", "alibi": "ALiBi"}
+FARTHEST = 4  # the longest context that the study of positions tries, in multiples of block_size
+
+
+def part_rows() -> list[Row]:
+    """Version 10 as it is, and with one part swapped at a time; at the end with all of LLaMA's."""
+    rows = [Row("version 10", "", "the parts of version 10", MODERN, PARTS)]
+    return rows + [Row(name, name, "", MODERN, PARTS | changes, "version 10") for name, changes in CHANGES.items()]
+
+
+def position_rows() -> list[Row]:
+    """Five kinds of positions, scored on longer contexts than they were trained with."""
+    settings = PARTS | dict(longer=FARTHEST)
+    return [
+        Row(name, name, "", MODERN, settings | dict(positions=kind), None if kind == "learned" else "learned")
+        for kind, name in POSITIONS.items()
+    ]
 
 
 def nanogpt_rows() -> list[Row]:

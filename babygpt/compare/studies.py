@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from babygpt.compare.jobs import Job, read_record, training_text
-from babygpt.compare.part_two import nanogpt_rows, token_rows
+from babygpt.compare.part_two import nanogpt_rows, part_rows, position_rows, token_rows
 from babygpt.compare.table import Row
 from babygpt.data import Corpus
 from babygpt.errors import UserError, require
@@ -90,7 +90,8 @@ def plan(kind: str, versions: str = "1-10", max_iters: int | None = None, quick:
     if kind == "lecture":
         return lecture_rows(parse_versions(versions), max_iters, quick)
     others = {"ablation": ablation_rows, "depth": depth_rows, "scale": scale_rows, "dropout": dropout_rows,
-              "nanogpt": nanogpt_rows, "tokens": token_rows}  # fmt: skip
+              "nanogpt": nanogpt_rows, "tokens": token_rows, "parts": part_rows,
+              "positions": position_rows}  # fmt: skip
     rows = equal_rows(parse_versions(versions)) if kind == "equal" else others[kind]()
     few = QUICK_OTHER if quick else {}
     steps = max_iters or few.get("max_iters")

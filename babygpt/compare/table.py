@@ -54,10 +54,13 @@ class Row:
 
         Args:
             which: the final one on `train` or `val`, in nats per token; the `best`, which is the lowest validation loss
-                of the run; or `bits`, the final validation loss in bits per byte.
+                of the run; `bits`, the final validation loss in bits per byte; or `1x`, `2x`, `4x`, the one with a
+                context of so many block sizes, which is None where there are no positions for it.
         """
         if which == "bits":
             return [record["val"]["loss"] / record["bytes_per_token"] / math.log(2) for record in self.records]
+        if which.endswith("x"):
+            return [record["longer"][which] for record in self.records]
         if which == "best":
             return [best(record)["val"] for record in self.records]
         return [record[which]["loss"] for record in self.records]
@@ -67,6 +70,8 @@ class Row:
         if not self.complete:
             return "diverged" if self.records else "-"
         losses = self.losses(which)
+        if None in losses:
+            return "-"
         if len(losses) > 1:
             return f"{mean(losses):.3f} ± {stdev(losses):.3f}"
         return f"{losses[0]:.3f}" + (f" ± {self.records[0][which]['error']:.3f}" if which in ("train", "val") else "")
@@ -88,7 +93,7 @@ def judge(before: Row | None, row: Row, which: str = "val") -> str:
 
 def change(before: Row | None, row: Row, which: str = "val") -> str:
     """By how much the mean loss differs from that of another row, with its sign; "-" where one of them has none."""
-    if not (before and before.complete and row.complete):
+    if not (before and before.complete and row.complete) or None in before.losses(which) + row.losses(which):
         return "-"
     return f"{mean(row.losses(which)) - mean(before.losses(which)):+.3f}"
 
@@ -115,11 +120,24 @@ COLUMNS: dict[str, Callable[[Row, Row | None], str]] = {
     "verdict on the best": lambda row, before: judge(before, row, "best") or "-",
     "bits per byte": lambda row, before: row.loss("bits") if row.complete else "-",
     "change in bits": lambda row, before: change(before, row, "bits"),
+    "1x": lambda row, before: row.loss("1x"),
+    "2x": lambda row, before: row.loss("2x"),
+    "4x": lambda row, before: row.loss("4x"),
+    "change at 1x": lambda row, before: change(before, row, "1x"),
+    "verdict at 1x": lambda row, before: judge(before, row, "1x") or "-",
     "verdict on bits": lambda row, before: judge(before, row, "bits") or "-",
 }
 WITHOUT_RECORDS = ("version", "what it adds", "lecture")  # the columns that a row without a run fills
 # Texts; the others are numbers.
-LEFT = {"version", "what it adds", "compared with", "verdict", "verdict on the best", "verdict on bits"}
+LEFT = {
+    "version",
+    "what it adds",
+    "compared with",
+    "verdict",
+    "verdict on the best",
+    "verdict on bits",
+    "verdict at 1x",
+}
 # What a narrow terminal does without, in this order.
 DISPENSABLE = [
     "rate",
@@ -132,7 +150,7 @@ DISPENSABLE = [
     "what it adds",
     "ms/step",
 ]
-USUAL = tuple(name for name in COLUMNS if not re.search("best|at step|bits (per|byte)|(in|on) bits", name))
+USUAL = tuple(name for name in COLUMNS if not re.search(r"best|at step|bits (per|byte)|(in|on) bits|\dx", name))
 
 
 def cells(rows: Sequence[Row], columns: Sequence[str] = USUAL) -> list[dict[str, str]]:
