@@ -7,12 +7,14 @@ With its default settings this is version 10, number for number. Each setting ch
 - `n_kv_head`: fewer keys and values than queries (grouped-query attention);
 - `qk_norm`: normalize queries and keys;
 - `zero_proj`: start the projections into the residual stream from zero;
-- `bias` and `tied`: no biases; one matrix for embedding and output.
+- `bias` and `tied`: no biases; one matrix for embedding and output;
+- `ngrams`: a vector for each pair or triple of neighboring tokens, too.
 
 The recipe `llama` sets them as LLaMA does, and the parts have LLaMA's names.
 
 Source: Zhang and Sennrich (RMSNorm), Shazeer (SwiGLU), So et al. (squared ReLU), Ainslie et al. (grouped-query
-attention), Henry et al. (QK-norm), Xiong et al. (pre-norm and post-norm), Touvron et al. (LLaMA).
+attention), Henry et al. (QK-norm), Xiong et al. (pre-norm and post-norm), Huang et al., "Over-Tokenized Transformer"
+(n-grams), Touvron et al. (LLaMA).
 """
 
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from babygpt.errors import require, require_within
 from babygpt.model import LanguageModel
 
 EPS = 1e-5
+MAX_ROWS = 16_381  # of a table of n-grams; a prime, so that n-grams that share a row have little in common
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ class Config(v8.Config):
     tied: bool = False
     """Use one matrix both as token embedding and as output layer."""
 
+    ngrams: int = 1
+    """Up to how many neighboring tokens have a vector of their own: 1 for tokens alone, 2 for pairs too, and so on."""
+
     bias: bool = True
     """Give norms, projections, feed-forward layers and the output layer a bias, as version 10 does."""
 
@@ -98,6 +104,29 @@ def new_norm(config: Config) -> nn.Module:
     if config.norm == "rms":
         return nn.RMSNorm(config.n_embd, eps=EPS)
     return nn.LayerNorm(config.n_embd, bias=config.bias)
+
+
+class NgramEmbedding(nn.Module):
+    """A vector for each token together with those before it: (B, T) int64 -> (B, T, C). All start from zero.
+
+    Only a lookup, so a step takes hardly longer, however large the tables are. If there are more possible n-grams than
+    rows, several share a row.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.vocab_size = V = config.vocab_size
+        rows = [min(V**n, MAX_ROWS) for n in range(2, config.ngrams + 1)]
+        self.tables = nn.ModuleList([nn.Embedding(count, config.n_embd) for count in rows])
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """The sum over pairs, triples, and so on; before the first token, token 0 is assumed: (B, T) -> (B, T, C)."""
+        ngram, before, out = idx, idx, 0
+        for table in self.tables:
+            before = F.pad(before[:, :-1], (1, 0))  # (B, T)
+            ngram = (ngram * self.vocab_size + before) % MAX_ROWS  # (B, T)
+            out = out + table(ngram % table.num_embeddings)
+        return out  # (B, T, C)
 
 
 class Attention(nn.Module):
@@ -188,6 +217,8 @@ class Model(LanguageModel):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.n_embd)
         if config.positions == "learned":
             self.embed_positions = nn.Embedding(config.block_size, config.n_embd)
+        if config.ngrams > 1:
+            self.embed_ngrams = NgramEmbedding(config)
         self.layers = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
         self.norm = new_norm(config) if config.norm_at == "pre" else nn.Identity()
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=config.bias)
@@ -202,6 +233,8 @@ class Model(LanguageModel):
         """
         T = idx.shape[1]
         x = self.embed_tokens(idx)  # (B, T, C)
+        if self.config.ngrams > 1:
+            x = x + self.embed_ngrams(idx)  # (B, T, C)
         if self.config.positions == "learned":
             x = x + self.embed_positions(torch.arange(T, device=idx.device))  # (B, T, C)
         elif self.config.positions == "sinusoidal":
@@ -219,7 +252,8 @@ class Model(LanguageModel):
                 nn.init.normal_(p, mean=0.0, std=self.config.init_std)
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
-            if self.config.zero_proj and name.endswith(("o_proj.weight", "down_proj.weight")):
+            starts_at_zero = ("o_proj.weight", "down_proj.weight") if self.config.zero_proj else ()
+            if name.endswith(starts_at_zero) or "embed_ngrams" in name:
                 nn.init.zeros_(p)
 
 

@@ -41,8 +41,9 @@ MAX_SEEDS, MAX_JOBS = 100, 64
 class CompareConfig:
     """Train what is missing, and show the losses side by side."""
 
-    recipe: Literal["lecture", "equal"] = "lecture"
-    """Train each version as the lecture does; or all with the same steps and batches, several seeds and verdicts."""
+    recipe: Literal["lecture", "equal", "modern"] = "lecture"
+    """Train each version as the lecture does; or all with the same steps and batches, several seeds and verdicts; or
+    version 10 with one modern part after the other, for the loss over seconds."""
 
     ablation: bool = False
     """Short for --study ablation."""
@@ -53,6 +54,9 @@ class CompareConfig:
     ] = None
     """Compare the changes of version 8, layer norm in deep stacks, the scale of the scores, dropout, version 10 with
     GPT-2 by nanoGPT's recipe, characters with byte pairs, modern parts, or kinds of positions instead."""
+
+    idea: Annotated[str | None, tyro.conf.arg(metavar="MODULE", help_behavior_hint="(optional)")] = None
+    """Compare version 10 with a model of your own: my_idea for a file my_idea.py in this folder (see lesson 14)."""
 
     versions: str = "1-10"
     """Which versions: for example 5-9, or 1,5,9."""
@@ -88,13 +92,16 @@ class CompareConfig:
     @property
     def kind(self) -> str:
         """Which comparison: one of STUDIES."""
+        if self.idea:
+            return "parts"
         return self.study or ("ablation" if self.ablation else self.recipe)
 
     @property
     def changed(self) -> str:
         """What differs from the full recipe; "" if nothing does."""
         steps = f"{self.max_iters:,} steps" if self.max_iters else ""
-        return ", ".join(filter(None, ["quick: few steps" if self.quick else "", steps]))
+        idea = f"version 10 and {self.idea}" if self.idea else ""
+        return ", ".join(filter(None, [idea, "quick: few steps" if self.quick else "", steps]))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -111,7 +118,7 @@ def compare(config: CompareConfig) -> int:
     Raises:
         UserError: the flags, the text or the folder are not usable.
     """
-    rows = plan(config.kind, config.versions, config.max_iters, config.quick)
+    rows = plan(config.kind, config.versions, config.max_iters, config.quick, config.idea)
     corpus = Corpus.load(config.data)
     check_text(rows, corpus)
     comparison = Comparison(config, corpus)

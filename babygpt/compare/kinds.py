@@ -15,7 +15,7 @@ class Study:
     seeds: int
     """How many runs of each row are recorded, by default."""
     picture: str = "steps"
-    """What the losses are drawn against: steps, characters, blocks, or "" for no picture."""
+    """What the losses are drawn against: steps, characters, seconds, blocks, or "" for no picture."""
     columns: tuple[str, ...] = USUAL
     note: str = ""
     """A paragraph for its page: what is the same for all rows, and what isn't."""
@@ -83,6 +83,16 @@ STUDIES = {
         3,
         note="The sizes, the steps and the settings of training are those of nanoGPT's README for a CPU. The number in "
         "the column lecture is the loss that it gives there, estimated from 20 batches.",
+    ),
+    "modern": Study(
+        "speed-ladder",
+        "The speed ladder: validation loss over seconds",
+        3,
+        "seconds",
+        columns=("version", "what it adds", "parameters", "steps", "rate", "val loss", "change", "verdict", "ms/step"),
+        note="The sizes and the batches of version 10's recipe `laptop`, for 1,000 steps on a CPU. Each row keeps the "
+        "changes of the rows above it. Rows with vectors for pairs and triples have more parameters, but hardly more "
+        "to compute. Two runs at a time shared two cores, with one thread each.",
     ),
     "parts": Study(
         "parts",

@@ -1,8 +1,11 @@
 """What the comparisons of part two train."""
 
+import importlib
+
 from babygpt.beyond.models import LLAMA, NANOGPT
 from babygpt.compare.table import Row
-from babygpt.versions import Recipe
+from babygpt.errors import UserError, require
+from babygpt.versions import VERSIONS, Recipe
 
 GPT2 = "babygpt.beyond.gpt2"
 MODERN = "babygpt.beyond.modern"
@@ -35,6 +38,49 @@ CHANGES: dict[str, Recipe] = {
 }
 POSITIONS = {"learned": "learned", "none": "none", "sinusoidal": "sinusoids", "rope": "RoPE", "alibi": "ALiBi"}
 FARTHEST = 4  # the longest context that the study of positions tries, in multiples of block_size
+
+# The recipe `laptop` of version 10 with AdamW, and what makes it faster, one after the other.
+LADDER: Recipe = VERSIONS[9].preset("laptop") | dict(max_iters=1000, eval_interval=100, device="cpu")
+RUNGS: dict[str, tuple[str, Recipe]] = {
+    "Muon": ("Muon for the matrices inside the model", {"optimizer": "muon"}),
+    "RoPE": ("RoPE instead of learned positions", {"positions": "rope"}),
+    "QK-norm": ("normalized queries and keys", {"qk_norm": True}),
+    "zero projections": ("each block starts by changing nothing", {"zero_proj": True}),
+    "squared ReLU": ("squared ReLU instead of ReLU", {"activation": "relu2"}),
+    "pairs": ("a vector for each pair of characters, too", {"ngrams": 2}),
+    "triples": ("and for each triple", {"ngrams": 3}),
+}
+
+
+def ladder_rows() -> list[Row]:
+    """From version 10 with AdamW, whose learning rate is searched for, to the fastest recipe."""
+    settings = {name: value for name, value in LADDER.items() if name not in ("optimizer", "learning_rate")}
+    rows = [Row("AdamW", "", "version 10 with AdamW", MODERN, settings, free=("optimizer", "learning_rate"))]
+    settings = LADDER
+    for name, (adds, changes) in RUNGS.items():
+        settings = settings | changes
+        rows.append(Row(name, "", adds, MODERN, settings, rows[-1].name, free=("optimizer", "learning_rate")))
+    return rows
+
+
+def idea_rows(module: str) -> list[Row]:
+    """Version 10 and a learner's own idea, trained in the same way.
+
+    Raises:
+        UserError: there is no such module, or it has no `Model` and `Config`.
+    """
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"--idea needs the name of a Python module, without .py, and {module!r} cannot be imported ({error})"
+        ) from None
+    for name in ("Model", "Config"):
+        require(hasattr(found, name), f"--idea needs a module with a Model and a Config, and {module} has no {name}")
+    return [
+        Row("version 10", "", "the parts of version 10", MODERN, PARTS),
+        Row(module, "", "your idea", module, PARTS, "version 10"),
+    ]
 
 
 def part_rows() -> list[Row]:

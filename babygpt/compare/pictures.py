@@ -1,7 +1,7 @@
 """The pictures of a comparison. Curves differ in line style and carry their names, so that no color is needed."""
 
 from collections.abc import Sequence
-from statistics import mean
+from statistics import mean, median
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,20 +14,25 @@ COLORS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#7A
 STYLES = ["-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 3))]
 
 
-def losses_against_steps(rows: Sequence[Row], title: str, characters: bool = False) -> bytes:
+def losses_against_steps(rows: Sequence[Row], title: str, unit: str = "steps") -> bytes:
     """The validation loss of each row during training, averaged over its seeds, as a PNG.
 
     The first evaluation, before any training, is left out: its loss near 4.2 would flatten everything else.
 
     Args:
-        characters: draw against the characters of text seen in training, for rows that see different numbers per step.
+        unit: steps; or characters, those seen in training, for rows that see different numbers per step; or seconds,
+            counted by the median time of a step, without evaluations.
     """
     figure = Figure(figsize=(9, 6), layout="constrained")
     ax = figure.subplots()
     ends = []
     for i, row in enumerate(row for row in rows if row.complete):
         histories = [record["history"][1:] for record in row.records]
-        each = row.settings["batch_size"] * row.settings["block_size"] / 1e6 if characters else 1
+        each = {
+            "steps": 1,
+            "characters": row.settings["batch_size"] * row.settings["block_size"] / 1e6,
+            "seconds": median(record["step_ms"] for record in row.records) / 1000,
+        }[unit]
         x = [each * evaluation["step"] for evaluation in histories[0]]
         losses = [mean(e["val"] for e in evaluations) for evaluations in zip(*histories, strict=True)]
         color = COLORS[i % len(COLORS)]
@@ -37,8 +42,8 @@ def losses_against_steps(rows: Sequence[Row], title: str, characters: bool = Fal
         final = mean(row.losses())  # as in the table, over more text than the last evaluation
         ends.append((f"{label(row)}  {final:.2f}", x[-1], losses[-1], color))
     figure.suptitle(title)
-    xlabel = "characters seen in training (millions)" if characters else "training step"
-    ax.set(xlabel=xlabel, ylabel="validation loss (nats per character)")
+    names = {"steps": "training step", "characters": "characters seen in training (millions)", "seconds": "seconds"}
+    ax.set(xlabel=names[unit], ylabel="validation loss (nats per character)")
     label_ends(ax, ends)
     return png(figure, dpi=150)
 

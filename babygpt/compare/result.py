@@ -50,13 +50,14 @@ class Result:
     def notes(self) -> list[str]:
         """The paragraphs below the table, in Markdown."""
         notes, losses = [self.study.note] * bool(self.study.note) + [explain(self.rows)], self.about["search"]["losses"]
-        if self.about["changed"]:
+        if "steps" in self.about["changed"]:
             notes.append("The number of steps was changed, so these are not the losses of the full recipe.")
         if losses:
             first = [rate for rate in next(iter(losses.values())) if all(rate in tried for tried in losses.values())]
+            some = "Rows named best rate have" if self.about["kind"] == "scale" else f"{' and '.join(losses)} has"
             notes.append(
-                f"{'Each row has' if len(losses) == len(self.rows) else 'Rows named best rate have'} the best learning "
-                f"rate of a coarse grid: {', '.join(first)} and, as long as the best was at the end, the next one "
+                f"{'Each row has' if len(losses) == len(self.rows) else some} the best learning rate of "
+                f"a coarse grid: {', '.join(first)} and, as long as the best was at the end, the next one "
                 "beyond. Each rate was tried once, with a seed that is not among the reported ones, so a finer grid or "
                 "more seeds could choose another."
             )
@@ -78,7 +79,7 @@ class Result:
 
         if self.study.picture == "blocks":
             return pictures.losses_against_blocks(self.rows, self.title)
-        return pictures.losses_against_steps(self.rows, self.title, self.study.picture == "characters")
+        return pictures.losses_against_steps(self.rows, self.title, self.study.picture)
 
     def files(self) -> dict[str, bytes]:
         """The files that show it, by name."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from babygpt.compare.jobs import Job, read_record, training_text
-from babygpt.compare.part_two import nanogpt_rows, part_rows, position_rows, token_rows
+from babygpt.compare.part_two import idea_rows, ladder_rows, nanogpt_rows, part_rows, position_rows, token_rows
 from babygpt.compare.table import Row
 from babygpt.data import Corpus
 from babygpt.errors import UserError, require
@@ -75,7 +75,9 @@ def shortened(settings: Recipe, max_iters: int | None) -> Recipe:
     return settings | changes | ({"warmup_iters": warmup} if warmup else {})
 
 
-def plan(kind: str, versions: str = "1-10", max_iters: int | None = None, quick: bool = False) -> list[Row]:
+def plan(
+    kind: str, versions: str = "1-10", max_iters: int | None = None, quick: bool = False, idea: str | None = None
+) -> list[Row]:
     """The rows of a comparison, not yet trained.
 
     Args:
@@ -83,16 +85,20 @@ def plan(kind: str, versions: str = "1-10", max_iters: int | None = None, quick:
         versions: which versions, in the comparisons of versions.
         max_iters: another number of steps.
         quick: a few steps only.
+        idea: the module of a learner's own model, to compare with version 10 instead.
 
     Raises:
-        UserError: `versions` doesn't name any.
+        UserError: `versions` doesn't name any, or `idea` is not such a module.
     """
     if kind == "lecture":
         return lecture_rows(parse_versions(versions), max_iters, quick)
     others = {"ablation": ablation_rows, "depth": depth_rows, "scale": scale_rows, "dropout": dropout_rows,
               "nanogpt": nanogpt_rows, "tokens": token_rows, "parts": part_rows,
-              "positions": position_rows}  # fmt: skip
-    rows = equal_rows(parse_versions(versions)) if kind == "equal" else others[kind]()
+              "positions": position_rows, "modern": ladder_rows}  # fmt: skip
+    if idea:
+        rows = idea_rows(idea)
+    else:
+        rows = equal_rows(parse_versions(versions)) if kind == "equal" else others[kind]()
     few = QUICK_OTHER if quick else {}
     steps = max_iters or few.get("max_iters")
     return [replace(row, settings=shortened(row.settings | few, steps)) for row in rows]
