@@ -47,11 +47,16 @@ def train(
     corpus: Corpus,
     max_iters: int,
     learning_rate: float = 1e-3,
+    kind: type[Trainer] = Trainer,
     **settings: object,
 ) -> Trainer:
     """Train a model with a progress bar, evaluating ten times along the way; under BABYGPT_RECORDED=1, load its run.
 
     Training is on the CPU unless `settings` says otherwise: the models of the lessons are too small to gain from a GPU.
+
+    Args:
+        kind: the class of the trainer.
+        settings: fields of `TrainConfig`.
 
     Returns:
         the trainer; its `history` is a list of {step, train, val, lr, seconds}.
@@ -59,11 +64,12 @@ def train(
     max_iters = steps(max_iters)
     defaults = {"device": "cpu", "eval_interval": max(1, max_iters // 10), "eval_iters": 5 if FAST else 200}
     config = TrainConfig(max_iters=max_iters, learning_rate=learning_rate, **defaults | settings)
-    trainer = Trainer(model, corpus, config)
+    trainer = kind(model, corpus, config)
     loaded = run(trainer)
     last = trainer.history[-1]
     print(
         f"{last['step']:,} steps in {trainer.seconds:.0f} s: train {last['train']:.3f}, val {last['val']:.3f}"
+        + trainer.remark()
         + ("  (BABYGPT_FAST: means nothing)" if FAST else "  (recorded, not trained here)" if loaded else "")
     )
     return trainer
