@@ -3,19 +3,23 @@
 import json
 import math
 import multiprocessing
+from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from conftest import every_version
 
-from babygpt import v5, v7, v8, v9, v10
+from babygpt import v1, v5, v7, v8, v9, v10
+from babygpt.beyond import modern, positions
 from babygpt.compare import __main__ as compare
 from babygpt.compare import (
     ablations,
     default_weights,
     jobs,
     kinds,
+    part_two,
     pictures,
     recorded,
     studies,
@@ -587,6 +591,71 @@ def test_the_last_model_of_the_lecture_is_a_row_even_where_there_is_no_gpu(monke
     assert [studies.can_train(row, 1, corpus, tmp_path) for row in rows] == [True, True, False]
 
 
+# Modern parts
+
+
+def differences(before: Row, row: Row) -> set[str]:
+    """The settings in which two rows differ, a missing one being the default."""
+    defaults = vars(modern.Config()) | vars(TrainConfig())
+    ours, theirs = defaults | before.settings, defaults | row.settings
+    return {name for name in ours | theirs if ours[name] != theirs[name]} - {"learning_rate"}
+
+
+def test_each_modern_part_is_the_only_change_to_version_10():
+    first, *others, llama = studies.plan("parts")
+    assert differences(first, first) == set()
+    for row in others:
+        assert row.before == first.name and len(differences(first, row)) == 1
+    assert differences(first, llama) == {"positions", "norm", "activation", "bias", "n_kv_head"}
+
+
+def test_the_kinds_of_positions_differ_in_nothing_else():
+    first, *others = studies.plan("positions")
+    assert {row.settings["positions"] for row in (first, *others)} == set(get_args(positions.Positions))
+    assert all(differences(first, row) == {"positions"} for row in others)
+
+
+def test_each_rung_of_the_speed_ladder_changes_one_thing_of_the_one_below():
+    rows = studies.plan("modern")
+    assert "learning_rate" not in rows[0].settings and rows[-1].settings["ngrams"] == 3
+    for before, row in pairwise(rows):
+        assert row.before == before.name
+        assert len(differences(before, row)) == 1
+
+
+def test_longer_contexts_score_the_same_characters(corpus):
+    sizes = SETTINGS | dict(max_iters=1, longer=4)
+    records = {kind: jobs.run(Job(kind, "babygpt.beyond.modern", sizes | {"positions": kind}, 1), corpus)["longer"]
+               for kind in ("learned", "rope", "alibi")}  # fmt: skip
+    assert all(list(losses) == ["1x", "2x", "4x"] for losses in records.values())
+    assert records["learned"]["1x"] > 0 and records["learned"]["2x"] is None is records["learned"]["4x"]
+    assert records["rope"]["1x"] != records["rope"]["4x"] != records["alibi"]["4x"]
+
+
+def test_a_model_that_ignores_its_context_has_the_same_loss_at_every_length(corpus, monkeypatch):
+    trainer = new_trainer(v1, corpus, SETTINGS)
+    losses = jobs.longer_losses(trainer, 4)
+    assert losses["1x"] == pytest.approx(losses["2x"], abs=1e-5) == losses["4x"]
+
+
+def test_a_loss_that_cannot_be_had_at_a_length_is_a_dash():
+    row = made_up_row("learned", [2.0])
+    row.records[0]["longer"] = {"1x": 2.0, "2x": None}
+    assert table.COLUMNS["2x"](row, None) == "-" == table.COLUMNS["2x"](row, row)
+    assert table.change(row, row, "2x") == "-" and table.judge(row, row, "2x") == ""
+
+
+def test_an_idea_of_ones_own_gets_a_verdict(text, tmp_path, monkeypatch, capsys):
+    idea = "from babygpt.beyond import modern\n\nConfig = modern.Config\n\n\nclass Model(modern.Model):\n    pass\n"
+    (tmp_path / "my_idea.py").write_text(idea, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(part_two, "PARTS", EQUAL)
+    assert command(text, "--idea", "my_idea", "--quick") == 0
+    out = capsys.readouterr().out
+    assert "my_idea" in out and "no difference" in out
+    assert "# Modern parts, one at a time (version 10 and my_idea" in (text.parent / "out/parts.md").read_text("utf-8")
+
+
 # Mistakes
 
 
@@ -605,6 +674,8 @@ def test_versions_that_do_not_exist_are_refused(value, text, capsys):
         (["--jobs", "0"], "jobs must be from 1 to 64, and it is 0"),
         (["--recipe", "own"], "own"),
         (["--study", "width"], "width"),
+        (["--idea", "no_such_idea"], "'no_such_idea' cannot be imported"),
+        (["--idea", "json"], "json has no Model"),
         (["--max-iters", "-1"], "max_iters must be from 1 to 1,000,000,000, and it is -1"),
     ],
 )

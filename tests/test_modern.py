@@ -233,6 +233,37 @@ def test_tied_weights_are_one_matrix_and_save_it():
     assert count(untied) - count(tied) == 11 * 16
 
 
+@pytest.mark.parametrize("ngrams", [2, 3])
+def test_an_ngram_has_one_vector_which_depends_on_exactly_its_tokens(ngrams):
+    model = small_model(ngrams=ngrams)
+    embed = model.embed_ngrams
+    with torch.no_grad():
+        for table in embed.tables:
+            table.weight.normal_(generator=torch.Generator().manual_seed(3))
+    idx = tokens(1, 8)
+    vectors = embed(idx)
+    for changed in range(8):
+        other = idx.clone()
+        other[0, changed] = (other[0, changed] + 1) % 11
+        different = ~torch.isclose(embed(other), vectors, atol=1e-3).all(-1)[0]
+        assert different.tolist() == [changed <= t < changed + ngrams for t in range(8)]
+
+
+def test_every_pair_of_characters_has_a_row_of_its_own():
+    embed = modern.NgramEmbedding(modern.Config(vocab_size=65, n_embd=12, n_head=4, ngrams=2))
+    with torch.no_grad():
+        embed.tables[0].weight[:, 0] = torch.arange(65**2)
+    pairs = torch.cartesian_prod(torch.arange(65), torch.arange(65))
+    assert embed(pairs)[:, 1, 0].unique().numel() == 65**2
+
+
+def test_vectors_of_ngrams_start_from_zero():
+    plain, with_them = small_model(), small_model(ngrams=3)
+    missing = with_them.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert all("embed_ngrams" in name for name in missing)
+    assert torch.equal(plain.logits(tokens(2, 8)), with_them.logits(tokens(2, 8)))
+
+
 def test_without_biases_nothing_has_a_bias():
     assert not [name for name, _ in small_model(bias=False).named_parameters() if "bias" in name]
 

@@ -88,7 +88,8 @@ def judge(before: Row | None, row: Row, which: str = "val") -> str:
         return ""
     names = [field.name for field in fields(TrainConfig) if field.name not in row.free]
     alike = all(before.settings.get(name) == row.settings.get(name) for name in names)
-    return verdict(before.losses(which), row.losses(which)) if alike else ""
+    losses = before.losses(which), row.losses(which)
+    return verdict(*losses) if alike and None not in losses[0] + losses[1] else ""
 
 
 def change(before: Row | None, row: Row, which: str = "val") -> str:
