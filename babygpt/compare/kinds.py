@@ -90,9 +90,9 @@ STUDIES = {
         3,
         "seconds",
         columns=("version", "what it adds", "parameters", "steps", "rate", "val loss", "change", "verdict", "ms/step"),
-        note="The sizes and the batches of version 10's recipe `laptop`, for 1,000 steps on a CPU. Each row keeps the "
+        note="The sizes and the batches of version 10's recipe `laptop`, for 800 steps on a CPU. Each row keeps the "
         "changes of the rows above it. Rows with vectors for pairs and triples have more parameters, but hardly more "
-        "to compute. Two runs at a time shared two cores, with one thread each.",
+        "to compute. Each run had one thread.",
     ),
     "parts": Study(
         "parts",

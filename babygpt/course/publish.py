@@ -12,7 +12,7 @@ from pathlib import Path
 from babygpt.compare import speed
 from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
-from babygpt.compare.table import NOT_TRAINED, Row, change, judge, markdown
+from babygpt.compare.table import NOT_TRAINED, Row, as_markdown, cells, change, judge, markdown
 from babygpt.course.generated import ROOT, holds, refresh
 from babygpt.course.notebooks import lessons
 from babygpt.course.questions import for_learners
@@ -83,7 +83,12 @@ def shows(path: Path, content: bytes) -> bool:
     return drawn.shape == wanted.shape and (abs(drawn - wanted).max(axis=-1) > 0.2).sum() < 20
 
 
-OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens"}  # blocks that a page may leave out
+LESSON_14 = {
+    "parts": ("version", "parameters", "rate", "val loss", "change", "verdict"),
+    "positions": ("version", "rate", "1x", "2x", "4x"),
+    "modern": ("version", "parameters", "val loss", "change", "verdict", "ms/step"),
+}  # the columns of its tables
+OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens", *LESSON_14}  # blocks that a page may leave out
 SPLIT = {"v10 dropout", "v10 weights"}  # the two changes of version 10 on equal terms, each alone
 
 
@@ -108,7 +113,8 @@ def lesson_blocks(number: int, found: dict[str, Result]) -> dict[str, str]:
 def part_two(found: dict[str, Result]) -> dict[str, str]:
     """The tables of part two, by the name of their block."""
     models = {row.name: row for row in found["nanogpt"].rows}
-    return {
+    tables = {kind: as_markdown(cells(found[kind].rows, columns)) for kind, columns in LESSON_14.items()}
+    return tables | {
         "nanogpt": markdown(
             ["model", "parameters:", "val loss:", "nanoGPT's README:", "compared with", "change:", "verdict"],
             [
