@@ -95,7 +95,8 @@ def study(config: DatesConfig) -> None:
         records.mkdir(exist_ok=True)
         steps = {"max_iters": config.max_iters, "eval_interval": max(1, config.max_iters // 6)}
         tried = [(row, {"learning_rate": rate}) for row in ROWS if row.searched for rate in RATES]
-        jobs = [(row.module, DATES | steps | row.changes | rate, SEARCH_SEED, 0) for row, rate in tried]
+        half = {"max_iters": config.max_iters // 2, "eval_interval": config.max_iters}
+        jobs = [(row.module, DATES | half | row.changes | rate, SEARCH_SEED, 0) for row, rate in tried]
         search: dict[str, dict[str, float]] = {}
         for (row, rate), record in zip(tried, run_all(jobs, records, config.jobs), strict=True):
             search.setdefault(row.name, {})[f"{rate['learning_rate']:g}"] = record["history"][-1]["val"]

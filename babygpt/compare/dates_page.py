@@ -71,12 +71,14 @@ def page(content: dict[str, Any]) -> str:
         f"Each model trains for {settings['max_iters']:,} steps with {settings['batch_size']} pairs each, and sees the "
         f"same pairs in the same order. Afterwards it translates the same {content['pairs']:,} pairs, of days that "
         f"are not in training in any language. An answer is right if all its characters are. Mean ± standard "
-        f"deviation over {len(content['rows'][0]['records'])} seeds. Decoding is greedy, except in the row that says otherwise.",
+        f"deviation over {len(content['rows'][0]['records'])} seeds. Decoding is greedy, except in the row that says "
+        f"otherwise.",
         f"The change is the difference to the Transformer, in percentage points of wrong answers. The verdict comes "
         f"from a paired t-test over seeds (two-sided, level {LEVEL:.0%}); a mean difference below "
         f"{100 * SMALL:.1f} points counts as no difference.",
-        "The Transformer and both LSTMs have the best learning rate of a coarse grid, tried once each with a seed that "
-        "is not among the reported ones; the other two rows have the Transformer's. Validation losses in the search: "
+        "The Transformer and both LSTMs have the best learning rate of a coarse grid, tried once each for half of the "
+        "steps, with a seed that is not among the reported ones; the other two rows have the Transformer's. Validation "
+        "losses in the search: "
         f"{tried}.",
         f"Seconds of training, evaluations included, on {'; '.join(machines)}, with two runs at a time.",
         f"How long a training step takes, for {timed['batch_size']} random pairs with T tokens in the source and T in "
