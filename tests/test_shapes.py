@@ -9,8 +9,9 @@ import torch
 from conftest import TINY, B, random_tokens, tiny_model
 
 from babygpt import kv_cache
-from babygpt.beyond import gpt2
-from babygpt.compare import ablations, unscaled
+from babygpt.beyond import encoder_decoder, gpt2
+from babygpt.beyond.beam import beam_search, greedy
+from babygpt.compare import ablations, lstm, unscaled
 from babygpt.data import Corpus
 from babygpt.kv_cache import KVCache
 from babygpt.model import sample
@@ -70,6 +71,28 @@ def trace_gpt2():
     return step.seen + draw.seen
 
 
+def trace_pairs(module):
+    """What the tracer sees in the loss of an encoder-decoder, and while it translates."""
+    torch.manual_seed(0)
+    model = module.Model(module.Config(**{name: size for name, size in TINY.items() if name != "dropout"}))
+    seen = []
+    for S, T in ((4, 4), (6, 4)):
+        source, target = torch.randint(3, 11, (B, S)), torch.randint(3, 11, (B, 1 + T))
+        sizes = sizes_of(model.config, B, T)
+        if S != T:
+            del sizes["T"]  # source and target share their code, so only a function knows what its T is
+        with ShapeTracer(FILES, sizes) as tracer:
+            model(source, target)
+        seen += [entry for entry in tracer.seen if "T" in sizes or isinstance(entry.expected, tuple)]
+    for search in (lambda: model(source), lambda: greedy(model, source, 1), lambda: beam_search(model, source, 1, 3)):
+        with ShapeTracer(FILES, {"B": B, "V": 11}) as tracer:
+            search()
+        seen += [
+            entry for entry in tracer.seen if entry.comment.path.name == "beam.py" or "start" in entry.comment.names
+        ]
+    return seen
+
+
 def trace_the_loop_on_one_page(monkeypatch):
     """What the tracer sees in the bug clinic's training loop, with an evaluation and a text."""
     monkeypatch.setattr(loop, "batch_size", B)
@@ -85,6 +108,7 @@ def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
     v10 = get_version(10)
     seen += trace_a_variant(ablations) + trace_a_variant(unscaled) + trace_gpt2()
+    seen += trace_pairs(encoder_decoder) + trace_pairs(lstm)
     with pytest.MonkeyPatch.context() as monkeypatch:
         seen += trace_the_loop_on_one_page(monkeypatch)
     return seen + trace_a_version(v10, attention="loop") + trace_a_version(v10, dtype="bfloat16") + trace_the_cache()
