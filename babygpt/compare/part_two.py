@@ -42,8 +42,6 @@ LADDER: Recipe = VERSIONS[9].preset("laptop") | dict(max_iters=800, eval_interva
 RUNGS: dict[str, tuple[str, Recipe]] = {
     "Muon": ("Muon for the matrices inside the model", {"optimizer": "muon"}),
     "RoPE": ("RoPE instead of learned positions", {"positions": "rope"}),
-    "QK-norm": ("normalized queries and keys", {"qk_norm": True}),
-    "zero projections": ("each block starts by changing nothing", {"zero_proj": True}),
     "pairs": ("a vector for each pair of characters, too", {"ngrams": 2}),
     "triples": ("and for each triple", {"ngrams": 3}),
 }
