@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -245,7 +246,8 @@ def trap():
     dead = [1 / 6] * 6
     table = {(): [0, 0, 0, 0.6, 0.4, 0], (a,): [0, 0, 0.2, 0.4, 0.2, 0.2], (b,): [0, 0, 1, 0, 0, 0]}
     beginnings = [p for n in range(4) for p in itertools.product(range(6), repeat=n)]
-    return Table({p: table.get(p, [0, 0, 1.0, 0, 0, 0] if len(p) == 2 else dead) for p in beginnings}), (a, b, c)
+    ends = [0, 0, 1.0, 0, 0, 0]
+    return Table({p: table.get(p, ends if len(p) == 2 and END not in p else dead) for p in beginnings}), (a, b, c)
 
 
 def test_beam_search_finds_a_likelier_target_than_greedy_search():
@@ -294,15 +296,20 @@ def test_the_score_of_a_search_is_the_log_probability_of_its_target():
             assert score.item() == pytest.approx(log_probability(model, source, target), abs=1e-4)
 
 
-def test_a_source_is_translated_alone_as_it_is_in_a_batch():
-    model, (source, _) = randomize(new_model()), pair()
-    together, scores = beam_search(model, source, 6, width=3)
+@pytest.mark.parametrize("search", [greedy, partial(beam_search, width=3)])
+def test_a_source_is_translated_alone_as_it_is_in_a_batch_though_the_others_go_on_longer(search):
+    model, (source, _) = new_model(seed=2), pair()
+    torch.manual_seed(10)
+    model.lm_head.weight = nn.Parameter(torch.randn(13, 12))  # tied, it would repeat its input
+    together, scores = search(model, source, 6)
+    lengths = set()
     for row, n in enumerate((7, 5, 2)):
-        alone, score = beam_search(model, source[[row], :n], 6, width=3)
+        alone, score = search(model, source[[row], :n], 6)
         length = alone.shape[1]
-        assert torch.equal(together[row, :length], alone[0]) and scores[row].item() == pytest.approx(
-            score.item(), abs=1e-4
-        )
+        lengths.add(length)
+        assert torch.equal(together[row, :length], alone[0]) and (together[row, length:] == PAD).all()
+        assert scores[row].item() == pytest.approx(score.item(), abs=1e-4)
+    assert len(lengths) > 1
 
 
 def test_a_width_of_0_is_refused():
