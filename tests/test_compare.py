@@ -623,6 +623,18 @@ def test_each_rung_of_the_speed_ladder_changes_one_thing_of_the_one_below():
         assert len(differences(before, row)) == 1
 
 
+def test_the_speed_ladder_measures_its_rungs_side_by_side_and_draws_seconds(text, monkeypatch, capsys):
+    monkeypatch.setattr(part_two, "LADDER", SETTINGS | dict(optimizer="muon"))
+    monkeypatch.setattr(compare, "FIRST_RATES", [1e-3])
+    monkeypatch.setattr(studies, "RATES", [1e-3])
+    assert command(text, "--recipe", "modern", "--seeds", "1") == 0
+    assert "at this pace (s)" in capsys.readouterr().out
+    content = json.loads((text.parent / "out/speed-ladder.json").read_text("utf-8"))
+    assert list(content["pace"]) == [row["name"] for row in content["rows"]]
+    assert all(ms > 0 for ms in content["pace"].values())
+    assert (text.parent / "out/speed-ladder.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_longer_contexts_score_the_same_characters(corpus):
     sizes = SETTINGS | dict(max_iters=1, longer=4)
     records = {kind: jobs.run(Job(kind, "babygpt.beyond.modern", sizes | {"positions": kind}, 1), corpus)["longer"]

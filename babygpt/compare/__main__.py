@@ -139,7 +139,7 @@ def compare(config: CompareConfig) -> int:
                 f"cannot write to {config.out_dir} ({why}): fix that and run the same command again, which keeps what "
                 f"is done, or choose another --out-dir"
             ) from error
-    print(as_text(cells(rows, result.study.columns), shutil.get_terminal_size((200, 0)).columns))
+    print(as_text(cells(result.rows, result.study.columns), shutil.get_terminal_size((200, 0)).columns))
     print("\n" + "\n\n".join(result.notes()))
     print(f"\nEverything is in {config.out_dir}: {', '.join(file.name for file in files)}")
     if verdict:
@@ -229,6 +229,9 @@ class Comparison:
             "search": {"seed": SEARCH_SEED, "losses": self.search},
             "speed": speed.speeds(self.corpus, self.records / "speed.json") if timed else None,
         }
+        if STUDIES[self.config.kind].picture == "seconds":
+            about["pace"] = speed.pace(rows, self.corpus)
+            rows = [replace(row, pace=about["pace"][row.name]) for row in rows]
         return Result(about, rows)
 
 

@@ -89,10 +89,22 @@ STUDIES = {
         "The speed ladder: validation loss over seconds",
         3,
         "seconds",
-        columns=("version", "what it adds", "parameters", "steps", "rate", "val loss", "change", "verdict", "ms/step"),
+        columns=(
+            "version",
+            "what it adds",
+            "parameters",
+            "steps",
+            "rate",
+            "val loss",
+            "change",
+            "verdict",
+            "pace (ms)",
+            "at this pace (s)",
+        ),
         note="The sizes and the batches of version 10's recipe `laptop`, for 800 steps on a CPU. Each row keeps the "
         "changes of the rows above it. Rows with vectors for pairs and triples have more parameters, but hardly more "
-        "to compute. Each run had one thread.",
+        "to compute. The pace is the median time of a training step, measured side by side for all rows. The runs "
+        "themselves shared their cores with other work.",
     ),
     "parts": Study(
         "parts",

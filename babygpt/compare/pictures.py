@@ -1,7 +1,7 @@
 """The pictures of a comparison. Curves differ in line style and carry their names, so that no color is needed."""
 
 from collections.abc import Sequence
-from statistics import mean, median
+from statistics import mean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def losses_against_steps(rows: Sequence[Row], title: str, unit: str = "steps") -
 
     Args:
         unit: steps; or characters, those seen in training, for rows that see different numbers per step; or seconds,
-            counted by the median time of a step, without evaluations.
+            counted by the pace of its steps, without evaluations.
     """
     figure = Figure(figsize=(9, 6), layout="constrained")
     ax = figure.subplots()
@@ -31,7 +31,7 @@ def losses_against_steps(rows: Sequence[Row], title: str, unit: str = "steps") -
         each = {
             "steps": 1,
             "characters": row.settings["batch_size"] * row.settings["block_size"] / 1e6,
-            "seconds": median(record["step_ms"] for record in row.records) / 1000,
+            "seconds": (row.pace or 0) / 1000,
         }[unit]
         x = [each * evaluation["step"] for evaluation in histories[0]]
         losses = [mean(e["val"] for e in evaluations) for evaluations in zip(*histories, strict=True)]

@@ -33,8 +33,11 @@ class Result:
             UserError: it is missing or damaged.
         """
         content = dict(recorded.read(stem, folder))
-        records = {row["name"]: row["records"] for row in content.pop("rows")}
-        return cls(content, [replace(row, records=records.get(row.name, [])) for row in plan(content["kind"])])
+        records, pace = {row["name"]: row["records"] for row in content.pop("rows")}, content.get("pace", {})
+        rows = [
+            replace(row, records=records.get(row.name, []), pace=pace.get(row.name)) for row in plan(content["kind"])
+        ]
+        return cls(content, rows)
 
     @property
     def study(self) -> Study:

@@ -1,17 +1,19 @@
-"""How long a training step of versions 2, 3 and 4 takes as the context grows: one average, computed in three ways."""
+"""How long a training step takes: that of versions 2, 3 and 4 as the context grows, and that of the rows of a table."""
 
+import importlib
 import json
 import time
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from babygpt.compare.jobs import device_name
-from babygpt.compare.table import markdown
+from babygpt.compare.table import Row, markdown
 from babygpt.data import Corpus
 from babygpt.harness.files import write_atomically
-from babygpt.training import new_trainer
+from babygpt.training import Trainer, new_trainer
 from babygpt.versions import get_version
 
 LENGTHS = [8, 16, 32, 64, 128, 256]
@@ -50,24 +52,36 @@ def speeds(corpus: Corpus, file: Path) -> dict[str, object]:
 
 
 def step_ms(corpus: Corpus, lengths: list[int]) -> dict[str, list[float]]:
-    """The median time of a training step in milliseconds, for each version at each length.
-
-    The versions take turns, so that a machine that slows down for a moment slows all of them down.
-    """
+    """The median time of a training step in milliseconds, for each version at each length."""
     trainers = {}
     for number in (2, 3, 4):
         module = get_version(number).module()
         for T in lengths:
             settings = dict(block_size=T, batch_size=BATCH, device="cpu")
             trainers[number, T] = new_trainer(module, corpus, settings)
-    times = {key: [] for key in trainers}
+    times = interleaved(trainers)
+    return {f"v{number}": [times[number, T] for T in lengths] for number in (2, 3, 4)}
+
+
+def pace(rows: Iterable[Row], corpus: Corpus) -> dict[str, float]:
+    """The median time of a training step in milliseconds, for each row of a table, by its name."""
+    trainers = {row.name: new_trainer(importlib.import_module(row.module), corpus, row.settings) for row in rows}
+    return interleaved(trainers)
+
+
+def interleaved(trainers: Mapping[Hashable, Trainer]) -> dict[Hashable, float]:
+    """The median time of a training step in milliseconds, for each trainer.
+
+    They take turns, so that a machine that slows down for a moment slows all of them down.
+    """
+    times: dict[Hashable, list[float]] = {key: [] for key in trainers}
     for _ in range(ROUNDS):
         for key, trainer in trainers.items():
             trainer.update()  # not measured: the first step after another model finds nothing in the cache
             start = time.perf_counter()
             trainer.update()
             times[key].append(time.perf_counter() - start)
-    return {f"v{number}": [round(1000 * median(times[number, T]), 3) for T in lengths] for number in (2, 3, 4)}
+    return {key: round(1000 * median(seconds), 3) for key, seconds in times.items()}
 
 
 def caption(found: dict[str, object]) -> str:

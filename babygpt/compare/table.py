@@ -34,6 +34,8 @@ class Row:
     """Empty where it could not be trained."""
     free: tuple[str, ...] = ()
     """Settings of the training that differ from the other rows on purpose."""
+    pace: float | None = None
+    """Milliseconds per training step, measured side by side with the other rows."""
 
     @property
     def complete(self) -> bool:
@@ -121,6 +123,8 @@ COLUMNS: dict[str, Callable[[Row, Row | None], str]] = {
     "verdict on the best": lambda row, before: judge(before, row, "best") or "-",
     "bits per byte": lambda row, before: row.loss("bits") if row.complete else "-",
     "change in bits": lambda row, before: change(before, row, "bits"),
+    "pace (ms)": lambda row, before: f"{row.pace:.0f}" if row.pace else "-",
+    "at this pace (s)": lambda row, before: f"{row.pace * row.records[0]['steps'] / 1000:.0f}" if row.pace else "-",
     "1x": lambda row, before: row.loss("1x"),
     "2x": lambda row, before: row.loss("2x"),
     "4x": lambda row, before: row.loss("4x"),
@@ -151,7 +155,7 @@ DISPENSABLE = [
     "what it adds",
     "ms/step",
 ]
-USUAL = tuple(name for name in COLUMNS if not re.search(r"best|at step|bits (per|byte)|(in|on) bits|\dx", name))
+USUAL = tuple(name for name in COLUMNS if not re.search(r"best|at step|bits (per|byte)|(in|on) bits|\dx|pace", name))
 
 
 def cells(rows: Sequence[Row], columns: Sequence[str] = USUAL) -> list[dict[str, str]]:
