@@ -16,6 +16,7 @@ from babygpt.course.checks.core import (
     expect_same,
     unchanged,
 )
+from babygpt.course.checks.rotations import close, halves_matrix, pair_turn, turned
 
 BASE = positions.BASE
 HIDDEN = -1e4  # a score below this hides a token as well as minus infinity does
@@ -27,19 +28,6 @@ def package_rotate(x: Tensor) -> Tensor:
 
 
 package_rotate.__qualname__ = "rotate"  # as `choose` prints it
-
-
-def close(a: Tensor, b: Tensor, atol: float = 1e-4) -> bool:
-    """Whether two tensors have the same shape and, compared in float64, the same values."""
-    return a.shape == b.shape and torch.allclose(a.double(), b.double(), atol=atol, rtol=1e-5)
-
-
-def turned(x: Tensor, frequencies: Tensor, neighbors: bool = False) -> Tensor:
-    """Each pair of x turned by position times frequency, in float64: halves are pairs, or neighbors are."""
-    a = torch.outer(torch.arange(x.shape[-2]).double(), frequencies.double())
-    first, second = (x[..., 0::2], x[..., 1::2]) if neighbors else x.chunk(2, dim=-1)
-    first, second = first.double(), second.double()
-    return torch.cat((first * a.cos() - second * a.sin(), second * a.cos() + first * a.sin()), dim=-1)
 
 
 @exercise("14.A")
@@ -171,8 +159,10 @@ def swiglu(answer: Callable[[int], nn.Module]) -> None:
         with torch.no_grad():
             a, b = (part(sent) for part in inner)
 
-            def both(mix: Callable[[Tensor, Tensor], Tensor], a: Tensor = a, b: Tensor = b) -> list[Tensor]:
-                return [outer[0](mix(a, b)), outer[0](mix(b, a))]  # which of the two is the gate is a matter of names
+            def both(
+                mix: Callable[[Tensor, Tensor], Tensor], a: Tensor = a, b: Tensor = b, down: nn.Module = outer[0]
+            ) -> list[Tensor]:
+                return [down(mix(a, b)), down(mix(b, a))]  # which of the two is the gate is a matter of names
 
             right, it_is = both(lambda gate, up: F.silu(gate) * up), "it is F.silu(z) = z * sigmoid(z)"
             mistakes = {
@@ -267,11 +257,9 @@ def alibi(answer: Callable[[int, int], Tensor]) -> None:
         mistakes = {
             "far tokens get more than near ones: the bias is minus slope times distance": -slopes,
             "the distance has no influence: the bias is minus slope times (t - i)": 0 * slopes,
-            "the slopes begin with 1: count the heads from 1, so that the last slope is 1/256": slopes
-            * 2 ** (8 / n_head),
+            "the slopes begin with 1: count the heads from 1, so the last slope is 1/256": 2 ** (8 / n_head) * slopes,
             "the slopes are 1/2, 1/4, 1/8, ... for any number of heads: it is 2 ** (-8 * h / n_head)": 0.5**h,
-            "the slopes fall in equal steps: it is 2 ** (-8 * h / n_head), so each is a fraction of the last": h
-            / n_head,
+            "the slopes change in equal steps: it is 2 ** (-8 * h / n_head), a fixed fraction of the last": h / n_head,
         }
         right = close(bias, expected) or close(bias, expected.flip(0))  # which head has which slope does not matter
         for message, wrong in mistakes.items():
@@ -313,15 +301,3 @@ def shift(answer: Callable[[int, int], Tensor]) -> None:
             )
         look_at = "a block [[cos, sin], [-sin, cos]] for each pair, at the angle k * frequency"
         expect_same(now @ found.T, later, f"{case} @ pe[p], for all p,", look_at, atol=1e-3)
-
-
-def pair_turn(angle: Tensor) -> Tensor:
-    """The matrix that takes (sin p, cos p) to (sin(p + angle), cos(p + angle))."""
-    angle = angle.double()
-    return torch.stack((angle.cos(), angle.sin(), -angle.sin(), angle.cos())).view(2, 2)
-
-
-def halves_matrix(angles: Tensor) -> Tensor:
-    """The same for all pairs, if the sines came first and the cosines after them."""
-    cos, sin = angles.cos().diag(), angles.sin().diag()
-    return torch.cat((torch.cat((cos, sin), dim=1), torch.cat((-sin, cos), dim=1)))
