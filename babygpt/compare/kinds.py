@@ -111,11 +111,10 @@ STUDIES = {
         "Modern parts, one at a time",
         3,
         "",
-        columns=("version", "parameters", "rate", "val loss", "change", "verdict", "ms/step"),
+        columns=("version", "parameters", "rate", "val loss", "change", "verdict"),
         note="A version 10 with three blocks, 64 numbers to a token and a context of 64 characters learns for 500 "
         "steps with AdamW. Each row swaps one part, or, in the last row, all of LLaMA's. Steps and batches are the "
-        "same; the number of parameters is as near as the part allows. The time of a step is the median of runs with "
-        "one thread.",
+        "same; the number of parameters is as near as the part allows.",
     ),
     "positions": Study(
         "positions",
