@@ -23,8 +23,9 @@ def main(argv: Sequence[str] = ()) -> None:
     for version in VERSIONS:
         print(f"  {version.name:<4} {version.title:<29} {version.adds}")
     print("\nPart two, after the lecture (python -m babygpt.beyond.gpt2, and so on):\n")
+    width = max(len(idea.name) for idea in IDEAS)
     for idea in IDEAS:
-        print(f"  {idea.name:<4} {idea.adds}")
+        print(f"  {idea.name:<{width}}  {idea.adds}")
     print(
         "\nTrain one:           python -m babygpt.v1      (--help lists the flags, --shapes the tensors)"
         "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"

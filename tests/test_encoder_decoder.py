@@ -342,3 +342,29 @@ def test_an_lstm_needs_the_state_before_and_the_transformer_the_tokens_only():
         out, state = model.decoder(x[:, [t]], state)
         outputs.append(out)
     assert torch.allclose(torch.cat(outputs, dim=1), model.decoder(x)[0], atol=1e-6)
+
+
+def longest_chain(tensor):
+    """The most operations in a row of which each needs the result of the one before."""
+    depth, todo = {None: 0}, [tensor.grad_fn]
+    while todo:
+        before = [function for function, _ in todo[-1].next_functions]
+        missing = [function for function in before if function not in depth]
+        if missing:
+            todo += missing
+        else:
+            depth[todo.pop()] = 1 + max((depth[function] for function in before), default=0)
+    return depth[tensor.grad_fn]
+
+
+def test_the_chain_of_operations_grows_with_the_length_in_an_lstm_and_not_in_the_transformer():
+    """ED4: in training, no position of the Transformer waits for the one before it."""
+    cell, chains = nn.LSTMCell(12, 12), []
+    for n in (4, 8):
+        model, state = new_model(), None
+        for _ in range(n):
+            state = cell(torch.randn(1, 12), state)
+        source, target = (torch.randint(3, 13, (1, length)) for length in (n, n + 1))
+        chains.append((longest_chain(state[0]), longest_chain(model(source, target)[1])))
+    (short, a), (long, b) = chains
+    assert long >= short + 4 and a == b

@@ -1,6 +1,6 @@
 """The page, the tables and the picture of the study of dates, from results/dates.json."""
 
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ from babygpt.compare.verdict import LEVEL, SMALL, verdict
 from babygpt.harness.pictures import png
 
 TITLE = "Dates in words to digits: the Transformer and LSTMs"
-COLUMNS = ["model", "parameters:", "rate:", "right answers:", "wrong, in %:", "change:", "verdict", "seconds:"]
+COLUMNS = ["model", "parameters:", "rate:", "right answers:", "wrong, in %:", "change:", "verdict"]
 
 
 def wrong(record: dict[str, Any], search: str = "greedy") -> float:
@@ -33,7 +33,6 @@ def results(content: dict[str, Any]) -> str:
             "rate": f"{records[0]['settings']['learning_rate']:g}",
             "right answers": f"{1 - mean(shares):.2%}",
             "wrong, in %": spread(shares),
-            "seconds": f"{median(record['seconds'] for record in records):.0f}",
         }
         if before:
             base = [wrong(record) for record in found[before]]
@@ -80,7 +79,7 @@ def page(content: dict[str, Any]) -> str:
         "steps, with a seed that is not among the reported ones; the other two rows have the Transformer's. Validation "
         "losses in the search: "
         f"{tried}.",
-        f"Seconds of training, evaluations included, on {'; '.join(machines)}, with two runs at a time.",
+        f"Trained on {'; and on '.join(machines)}.",
         f"How long a training step takes, for {timed['batch_size']} random pairs with T tokens in the source and T in "
         f"the target, in milliseconds: median and, in parentheses, quartiles of {timed['rounds']} steps. The models "
         f"took turns ({timed['device']}, torch {timed['torch']}, threads: {timed['threads']}).",

@@ -9,7 +9,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from babygpt.compare import speed
+from babygpt.compare import dates_page, recorded, speed
 from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
 from babygpt.compare.table import NOT_TRAINED, Row, as_markdown, cells, change, judge, markdown
@@ -60,9 +60,12 @@ def targets(root: Path = ROOT) -> dict[Path, bytes]:
             "dropout": dropouts(found["dropout"].rows),
         },
     }
+    dates = recorded.read("dates", root / "results")
+    lesson_15 = {"dates": dates_page.results(dates), "date-times": dates_page.times(dates)}
     for page in lessons(root / "lessons"):
-        pages[page] = lesson_blocks(int(page.name[:2]), found)
+        pages[page] = lesson_blocks(int(page.name[:2]), found) | lesson_15
     files = {root / "results" / name: content for result in found.values() for name, content in result.files().items()}
+    files |= {root / "results" / name: content for name, content in dates_page.files(dates).items()}
     for page, blocks in pages.items():
         require(page.exists(), f"{page} is missing: run this from a complete clone")
         text = page.read_text(encoding="utf-8")
@@ -86,9 +89,11 @@ def shows(path: Path, content: bytes) -> bool:
 LESSON_14 = {
     "parts": ("version", "parameters", "rate", "val loss", "change", "verdict"),
     "positions": ("version", "rate", "1x", "2x", "4x"),
-    "modern": ("version", "parameters", "val loss", "change", "verdict", "ms/step"),
+    "modern": ("version", "parameters", "val loss", "change", "verdict", "at this pace (s)"),
 }  # the columns of its tables
-OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens", *LESSON_14}  # blocks that a page may leave out
+LESSON_15 = {"dates", "date-times"}
+# Blocks that a page may leave out.
+OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens", *LESSON_14, *LESSON_15}
 SPLIT = {"v10 dropout", "v10 weights"}  # the two changes of version 10 on equal terms, each alone
 
 
