@@ -158,6 +158,9 @@ def sizes_of(config: Config, B: int, T: int) -> dict[str, int]:
         sizes["C"] = config.n_embd
         sizes["n_head"] = getattr(config, "n_head", 1)
         sizes["hs"] = config.n_embd // sizes["n_head"]
+    if hasattr(config, "n_kv_head"):
+        sizes["n_kv_head"] = config.n_kv_head or config.n_head
+        sizes["width"] = config.width
     return sizes
 
 

@@ -285,6 +285,9 @@ def test_the_loss_of_every_recipe_falls_from_about_ln_65(preset):
         (dict(n_kv_head=0), "n_kv_head must be from 1"),
         (dict(positions="rope", n_embd=12, n_head=4), "must be even"),
         (dict(dropout=1.0), "dropout must be at least 0"),
+        (dict(positions="foo"), "positions must be one of .*'alibi'.*, and it is 'foo'"),
+        (dict(norm_at="x"), "norm_at must be one of .*, and it is 'x'"),
+        (dict(positions="sinusoidal", n_embd=15, n_head=3), "n_embd must be even, and it is 15"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_with_their_value(changes, message):

@@ -9,7 +9,7 @@ import torch
 from conftest import TINY, B, random_tokens, tiny_model
 
 from babygpt import kv_cache
-from babygpt.beyond import encoder_decoder, gpt2
+from babygpt.beyond import encoder_decoder, gpt2, modern
 from babygpt.beyond.beam import beam_search, greedy
 from babygpt.compare import ablations, lstm, unscaled
 from babygpt.data import Corpus
@@ -21,6 +21,13 @@ from babygpt.versions import VERSIONS, get_version
 from babygpt.workshop.clinic import loop
 
 FILES = sources()
+# Settings that reach every line of the modern GPT.
+MODERN = [
+    dict(ngrams=3, activation="gelu"),
+    dict(positions="rope", n_kv_head=1, activation="swiglu", norm="rms", bias=False),
+    dict(positions="alibi", activation="relu2", norm_at="post", dtype="bfloat16"),
+    dict(positions="sinusoidal", qk_norm=True),
+]
 
 
 def trace_a_version(version, dtype="float32", **changes):
@@ -51,10 +58,10 @@ def trace_the_cache():
     return seen + tracer.seen
 
 
-def trace_a_variant(module):
-    """What the tracer sees in a training step of a variant that only comparisons train."""
+def trace_a_variant(module, **changes):
+    """What the tracer sees in a training step of a variant, with some settings changed."""
     corpus = Corpus.from_text("abcdefghijk" * 20)
-    trainer = new_trainer(module, corpus, {**TINY, "batch_size": B})
+    trainer = new_trainer(module, corpus, {**TINY, "batch_size": B, **changes})
     with ShapeTracer(FILES, sizes_of(trainer.model.config, B, TINY["block_size"])) as tracer:
         trainer.update()
     return tracer.seen
@@ -109,6 +116,8 @@ def seen():
     v10 = get_version(10)
     seen += trace_a_variant(ablations) + trace_a_variant(unscaled) + trace_gpt2()
     seen += trace_pairs(encoder_decoder) + trace_pairs(lstm)
+    for changes in MODERN:
+        seen += trace_a_variant(modern, **changes)
     with pytest.MonkeyPatch.context() as monkeypatch:
         seen += trace_the_loop_on_one_page(monkeypatch)
     return seen + trace_a_version(v10, attention="loop") + trace_a_version(v10, dtype="bfloat16") + trace_the_cache()

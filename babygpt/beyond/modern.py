@@ -1,6 +1,6 @@
 """A modern GPT: version 10, and what has been swapped since, each part behind a setting.
 
-With its default settings this is version 10, number for number. Each setting changes one thing:
+With its default settings this is version 10 without dropout, number for number. Each setting changes one thing:
 - `positions`: none, learned, sinusoidal, RoPE or ALiBi (`babygpt/beyond/positions.py`);
 - `norm` and `norm_at`: RMSNorm instead of layer norm; after the addition instead of before each part;
 - `mlp`: GELU, squared ReLU or SwiGLU instead of ReLU;
@@ -17,8 +17,8 @@ attention), Henry et al. (QK-norm), Xiong et al. (pre-norm and post-norm), Huang
 (n-grams), Touvron et al. (LLaMA).
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +68,7 @@ class Config(v8.Config):
     """Scale each query and each key to a root mean square of 1 before comparing them."""
 
     zero_proj: bool = False
-    """Start the projections into the residual stream from zero: each block starts by changing nothing."""
+    """Start the projections into the residual stream from zero: with pre-norm, each block then starts as identity."""
 
     tied: bool = False
     """Use one matrix both as token embedding and as output layer."""
@@ -86,6 +86,14 @@ class Config(v8.Config):
         require(
             self.n_kv_head is None or self.n_head % self.n_kv_head == 0,
             f"n_kv_head must divide n_head, which is {self.n_head}, and it is {self.n_kv_head}",
+        )
+        for field in fields(self):
+            choices, value = get_args(field.type), getattr(self, field.name)
+            strings = [choice for choice in choices if isinstance(choice, str)]
+            require(not strings or value in strings, f"{field.name} must be one of {strings}, and it is {value!r}")
+        require(
+            self.positions != "sinusoidal" or self.n_embd % 2 == 0,
+            f"sines and cosines come in pairs, so n_embd must be even, and it is {self.n_embd}",
         )
         head_size = self.n_embd // self.n_head
         require(

@@ -49,18 +49,22 @@ def rotate(x: Tensor, a: Tensor) -> Tensor:
     the order of the numbers.
 
     Args:
-        x: (B, n_head, T, hs), the queries or the keys.
+        x: (B, heads, T, hs), the queries or the keys, which may have fewer heads.
         a: (T, hs / 2), the angles.
+
+    Returns:
+        (B, heads, T, hs).
     """
     cos, sin = a.cos().to(x.dtype), a.sin().to(x.dtype)  # (T, hs / 2)
-    first, second = x.chunk(2, dim=-1)  # (B, n_head, T, hs / 2)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)  # (B, n_head, T, hs)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
 def alibi(n_head: int, T: int, device: torch.device | None = None) -> Tensor:
     """What ALiBi adds to the scores: minus the distance, times a slope of its own for each head, (n_head, T, T).
 
-    The slopes fall from one head to the next by the same factor, and the last one is 1/256.
+    The slopes fall from one head to the next by the same factor, and the last one is 1/256. (For a number of heads that
+    is not a power of two, the paper's code chooses other slopes.)
     Above the diagonal, where the key is in the future, the bias is -inf: this is the causal mask, too.
     """
     t = torch.arange(T, device=device)  # (T,)
