@@ -101,20 +101,20 @@ STUDIES = {
             "pace (ms)",
             "at this pace (s)",
         ),
-        note="The sizes and the batches of version 10's recipe `laptop`, for 800 steps on a CPU. Each row keeps the "
+        note="The sizes and the batches of version 10's recipe `laptop`, on a CPU. Each row keeps the "
         "changes of the rows above it. Rows with vectors for pairs and triples have more parameters, but hardly more "
-        "to compute. The pace is the median time of a training step, measured side by side for all rows. The runs "
-        "themselves shared their cores with other work.",
+        "to compute. The pace is the median time of a training step, measured side by side for all rows, because the "
+        "runs themselves may share their cores with other work.",
     ),
     "parts": Study(
         "parts",
         "Modern parts, one at a time",
         3,
         "",
-        columns=("version", "parameters", "rate", "val loss", "change", "verdict"),
-        note="A version 10 with three blocks, 64 numbers to a token and a context of 64 characters learns for 500 "
-        "steps with AdamW. Each row swaps one part, or, in the last row, all of LLaMA's. Steps and batches are the "
-        "same; the number of parameters is as near as the part allows.",
+        columns=("version", "parameters", "steps", "rate", "val loss", "change", "verdict"),
+        note="The model is a version 10 with three blocks, 64 numbers to a token and a context of 64 characters, "
+        "trained with AdamW. A row that is named after a part swaps that part; LLaMA swaps all of its parts at once. Steps and "
+        "batches are the same for all rows; the number of parameters is as near as the change allows.",
     ),
     "positions": Study(
         "positions",
