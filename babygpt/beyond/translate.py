@@ -42,11 +42,13 @@ def print_translations(config: TranslateConfig) -> None:
     Raises:
         UserError: there is no such run, it holds another kind of model, or it cannot read one of the texts.
     """
+    train_one = "train an encoder-decoder with python -m babygpt.beyond.encoder_decoder"
+    require((config.folder / "best.pt").is_file(), f"there is no run in {config.folder}: {train_one}")
     model, tokenizer = Run(config.folder).load_model("best")
     require(
         hasattr(model, "encode"),
         f"the model in {config.folder} is {type(model).__module__}, which continues texts: use python -m "
-        f"babygpt.sample, or train an encoder-decoder with python -m babygpt.beyond.encoder_decoder",
+        f"babygpt.sample, or {train_one}",
     )
     texts = [plain(text) for text in config.texts]
     for text, answer in zip(texts, translate(model, tokenizer, texts, config.beam), strict=True):

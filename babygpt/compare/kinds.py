@@ -113,8 +113,8 @@ STUDIES = {
         "",
         columns=("version", "parameters", "steps", "rate", "val loss", "change", "verdict"),
         note="The model is a version 10 with three blocks, 64 numbers to a token and a context of 64 characters, "
-        "trained with AdamW. A row that is named after a part swaps that part; LLaMA swaps all of its parts at once. Steps and "
-        "batches are the same for all rows; the number of parameters is as near as the change allows.",
+        "trained with AdamW. A row that is named after a part swaps that part; LLaMA swaps all of its parts at once. "
+        "Steps and batches are the same for all rows; the number of parameters is as near as the change allows.",
     ),
     "positions": Study(
         "positions",
