@@ -21,6 +21,7 @@ from babygpt import cli, v10
 from babygpt.beyond.sums import END, Sums, Task
 from babygpt.cli import Command, python
 from babygpt.harness.checkpoints import Checkpoint
+from babygpt.harness.runs import Run
 from babygpt.model import LanguageModel
 from babygpt.tokenizer import Tokenizer
 from babygpt.training import Trainer
@@ -133,7 +134,8 @@ class SumCommand(Command):
 
     def what_next(self, folder: Path, tokenizer: Tokenizer) -> str:
         """How to use the model."""
-        return f"Your own:   {python()} -m babygpt.beyond.calculate {folder} 12+39"
+        example = Run(folder).load_model("best")[0].config.prompt(12, 39).rstrip("=")
+        return f"Your own:   {python()} -m babygpt.beyond.calculate {folder} {example}"
 
 
 def main(model: Trainable, argv: Sequence[str] | None = None) -> None:

@@ -30,6 +30,7 @@ IGNORE = -100  # the target that F.cross_entropy leaves out unless told otherwis
 END = "\n"  # closes an answer
 MAX_DIGITS = 3  # there are a million pairs of three-digit numbers, and all of them are listed
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+NAMES = {"+": "sums", "-": "differences", "*": "products"}
 ALPHABET = END + "*+-=0123456789"
 
 
@@ -90,13 +91,14 @@ def is_held_out(a: int, b: int) -> bool:
 
 @cache
 def pairs(digits: int) -> dict[Split, Tensor]:
-    """All pairs of numbers with up to so many digits, by split: (n, 2) int16 each."""
+    """All pairs of numbers with up to so many digits, by split: (n, 2) int16 each. Swapped pairs stay together."""
     N = 10**digits
     held_out = torch.zeros(N, N, dtype=torch.bool)
     for a in range(N):
         held_out[a, a:] = torch.tensor([is_held_out(a, b) for b in range(a, N)])
     held_out = held_out | held_out.T
-    return {"train": (~held_out).nonzero().to(torch.int16), "val": held_out.nonzero().to(torch.int16)}
+    splits = {"train": ~held_out, "val": held_out}
+    return {split: chosen.nonzero().to(torch.int16).contiguous() for split, chosen in splits.items()}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Sums(Corpus):
     def new(cls, task: Task = Task(), mask: bool = True) -> "Sums":
         """All pairs of numbers, and what is asked about them."""
         found = pairs(task.digits)
-        name = f"{task.operation} of {task.digits} digits"
+        name = f"{NAMES[task.operation]} of up to {task.digits} digits"
         return cls(name, CharTokenizer(ALPHABET), found["train"], found["val"], None, task, mask)
 
     def draw(self, split: Split, n: int, generator: torch.Generator | None = None) -> list[tuple[int, int]]:

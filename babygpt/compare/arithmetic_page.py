@@ -12,7 +12,7 @@ from babygpt.compare.verdict import LEVEL, SMALL, verdict
 from babygpt.harness.pictures import png
 
 TITLE = "Arithmetic as text"
-COLUMNS = ["trained on", "steps:", "rate:", "right answers:", "wrong, in %:", "change:", "verdict"]
+COLUMNS = ["trained on", "steps:", "right answers:", "wrong, in %:", "change:", "verdict"]
 
 
 def wrong(record: dict[str, Any], where: str = "val") -> float:
@@ -29,7 +29,6 @@ def results(content: dict[str, Any]) -> str:
         line = {
             "trained on": row["name"],
             "steps": f"{settings['max_iters']:,}",
-            "rate": f"{settings['learning_rate']:g}",
             "right answers": f"{1 - mean(shares):.1%}",
             "wrong, in %": spread(shares),
         }
@@ -59,10 +58,9 @@ def page(content: dict[str, Any]) -> str:
     """The page, in Markdown."""
     records = [record for row in content["rows"] for record in row["records"]]
     machines = sorted({f"{r['device']}, torch {r['torch']}, threads: {r['threads']}" for r in records})
-    settings, search = records[0]["settings"], content["search"]["exact"]
-    tried = "; ".join(
-        f"{name}: " + ", ".join(f"{rate} {share:.1%}" for rate, share in shares.items())
-        for name, shares in search.items()
+    settings = records[0]["settings"]
+    tried = ", ".join(
+        f"{other['name']} with {other['rate']:g}: {other['exact']['val']:.1%}" for other in content["other_rates"]
     )
     notes = [
         f"Each model has {records[0]['parameters']:,} parameters and learns from {settings['batch_size']} pairs of "
@@ -72,9 +70,8 @@ def page(content: dict[str, Any]) -> str:
         f"The change is the difference to the row of the same task, in percentage points of wrong answers; for the "
         f"products with steps shown, to those without. The verdict comes from a paired t-test over seeds (two-sided, "
         f"level {LEVEL:.0%}); a mean difference below {100 * SMALL:.1f} points counts as no difference.",
-        "Each row has the best learning rate of a coarse grid, tried once each for half of the steps, with a seed that "
-        "is not among the reported ones; the rows of three digits have the rates of the rows of two. Right answers in "
-        f"the search: {tried}.",
+        f"All rows have the learning rate of the recipe, {settings['learning_rate']:g}. Two rows were also tried with "
+        f"half and with twice that rate, once each, with a seed that is not among the reported ones: {tried}.",
         "With the steps shown an answer is about twice as long, so a training step costs more and has more characters "
         "to learn from; the number of steps and of pairs in a step is the same.",
         f"Trained on {'; and on '.join(machines)}.",
