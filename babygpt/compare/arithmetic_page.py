@@ -12,7 +12,7 @@ from babygpt.compare.verdict import LEVEL, SMALL, verdict
 from babygpt.harness.pictures import png
 
 TITLE = "Arithmetic as text"
-COLUMNS = ["trained on", "steps:", "right answers:", "wrong, in %:", "change:", "verdict"]
+COLUMNS = ["trained on", "steps:", "rate:", "right answers:", "wrong, in %:", "change:", "verdict"]
 
 
 def wrong(record: dict[str, Any], where: str = "val") -> float:
@@ -29,6 +29,7 @@ def results(content: dict[str, Any]) -> str:
         line = {
             "trained on": row["name"],
             "steps": f"{settings['max_iters']:,}",
+            "rate": f"{settings['learning_rate']:g}",
             "right answers": f"{1 - mean(shares):.1%}",
             "wrong, in %": spread(shares),
         }
@@ -70,8 +71,8 @@ def page(content: dict[str, Any]) -> str:
         f"The change is the difference to the row of the same task, in percentage points of wrong answers; for the "
         f"products with steps shown, to those without. The verdict comes from a paired t-test over seeds (two-sided, "
         f"level {LEVEL:.0%}); a mean difference below {100 * SMALL:.1f} points counts as no difference.",
-        f"All rows have the learning rate of the recipe, {settings['learning_rate']:g}. Two rows were also tried with "
-        f"half and with twice that rate, once each, with a seed that is not among the reported ones: {tried}.",
+        "Each row has the learning rate of its recipe. Two rows were also tried with half and with twice that rate, "
+        f"once each, with a seed that is not among the reported ones: {tried}.",
         "With the steps shown an answer is about twice as long, so a training step costs more and has more characters "
         "to learn from; the number of steps and of pairs in a step is the same.",
         f"Trained on {'; and on '.join(machines)}.",
