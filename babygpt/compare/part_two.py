@@ -69,25 +69,21 @@ def ladder_rows() -> list[Row]:
 
 
 def seconds_rows() -> list[Row]:
-    """The changes in the same seconds; then version 10's recipe `laptop` to its end, and the modern recipe `coffee`."""
+    """The changes in the same seconds, and version 10's recipe `laptop` to its end."""
     rows: list[Row] = []
     settings = LADDER
     for name, (adds, changes) in SAME_SECONDS.items():
         settings = settings | changes | dict(eval_interval=changes["max_iters"] // 4)
         before = rows[-1].name if rows else None
         rows.append(Row(name, "", adds, MODERN, settings, before, free=(*changes, "eval_interval")))
-    laptop, coffee = VERSIONS[9].preset("laptop"), models.MODERN.preset("coffee")
-    return [
-        *rows,
-        Row("v10 laptop", "", "version 10's recipe for a laptop", "babygpt.v10", laptop | dict(device="cpu")),
-        Row(
-            "modern coffee",
-            "",
-            "a larger model, with dropout: as good as the lecture's",
-            MODERN,
-            coffee | dict(device="cpu"),
-        ),
-    ]
+    laptop = VERSIONS[9].preset("laptop") | dict(device="cpu")
+    return [*rows, Row("v10 laptop", "", "version 10's recipe for a laptop", "babygpt.v10", laptop)]
+
+
+def coffee_rows() -> list[Row]:
+    """The modern recipe that takes as long as a coffee."""
+    settings = models.MODERN.preset("coffee") | dict(device="cpu")
+    return [Row("coffee", "", "the modern recipe coffee", MODERN, settings)]
 
 
 def idea_rows(module: str) -> list[Row]:

@@ -8,6 +8,7 @@ import torch
 
 from babygpt.compare.jobs import Job, read_record, training_text
 from babygpt.compare.part_two import (
+    coffee_rows,
     idea_rows,
     ladder_rows,
     nanogpt_rows,
@@ -102,7 +103,8 @@ def plan(
         return lecture_rows(parse_versions(versions), max_iters, quick)
     others = {"ablation": ablation_rows, "depth": depth_rows, "scale": scale_rows, "dropout": dropout_rows,
               "nanogpt": nanogpt_rows, "tokens": token_rows, "parts": part_rows,
-              "positions": position_rows, "modern": ladder_rows, "seconds": seconds_rows}  # fmt: skip
+              "positions": position_rows, "modern": ladder_rows, "seconds": seconds_rows,
+              "coffee": coffee_rows}  # fmt: skip
     if idea:
         rows = idea_rows(idea)
     else:
