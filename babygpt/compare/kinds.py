@@ -135,8 +135,8 @@ STUDIES = {
         "The lecture's loss on two cores",
         1,
         columns=("version", "parameters", "steps", "rate", "train loss", "val loss", "best val loss", "seconds"),
-        note="One run of the recipe `coffee` of `babygpt.beyond.modern`, on two cores of a CPU that also had other work "
-        "to do. The lecture's version 10 ends at 1.48, on a GPU. Model and recipe are different, so this compares what "
+        note="One run of the recipe `coffee` of `babygpt.beyond.modern`, on two cores of a CPU that had other work, "
+        "too. The lecture's version 10 ends at 1.48, on a GPU. Model and recipe are different, so this compares what "
         "you get, and no single change.",
     ),
     "parts": Study(
