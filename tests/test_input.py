@@ -21,6 +21,8 @@ import pytest
 import torch
 
 from babygpt import __main__, cli, expect, sample
+from babygpt.beyond import chat
+from babygpt.beyond.assistant import stages
 from babygpt.harness.checkpoints import save_checkpoint
 from babygpt.harness.terminal import exit_status
 
@@ -278,11 +280,26 @@ SAMPLES = [
     wrong("sample ten --checkpoint first", "invalid choice 'first' for argument '--checkpoint'"),
 ]
 
+ASSISTANTS = [
+    wrong("chat nowhere", "there is no run in nowhere: train one with python -m babygpt.beyond.assistant"),
+    wrong("chat two --say hi", "the model in two is babygpt.v2, which this chat cannot use"),
+    wrong("chat ten --say ''", "say 1 to 65 characters: '' has 0"),
+    wrong(f"chat ten --say {'a' * 66}", "has 66"),
+    wrong("chat ten --say \u25a0", "'\u25a0' is a special token, which only the chat itself may use: leave it out"),
+    wrong("chat ten --say \u2603", "the character '\u2603' is not in the vocabulary"),
+    wrong("chat ten --say a --temperature -1", "temperature must be from 0 to 100, and it is -1"),
+    wrong("chat ten --say a --seed -1", "seed must be from 0 to 9223372036854775807, and it is -1"),
+    works("chat ten --say a --show-tokens"),
+    wrong("assistant --scale 0", "scale must be from 0.001 to 100, and it is 0"),
+    wrong("assistant --seed -1", "seed must be from 0 to 9223372036854775807, and it is -1"),
+    wrong("assistant --out-dir denied/x", "cannot write to denied/x"),
+]
+
 if not torch.cuda.is_available():
     NUMBERS += [wrong(f"v{n} --device cuda", "the device 'cuda' is not there: this machine has cpu") for n in (1, 10)]
     SAMPLES += [wrong("sample ten --device cuda", "the device 'cuda' is not there: this machine has cpu")]
 
-ROWS = [row for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES if os.name == "posix" or not row.posix]
+ROWS = [row for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS if os.name == "posix" or not row.posix]
 
 
 class Evil:
@@ -395,6 +412,8 @@ def play(command, folder):
         "babygpt": lambda argv: sys.exit(exit_status(lambda: __main__.main(argv))),
         "sample": sample.main,
         "expect": expect.main,
+        "chat": chat.main,
+        "assistant": stages.main,
     }
     command = commands.get(name) or functools.partial(cli.main, int(name[1:]))
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
