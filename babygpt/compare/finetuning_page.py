@@ -70,11 +70,11 @@ def page(content: dict[str, Any]) -> str:
         f"batches of the American Standard Version of the Bible ({before['batch_size']} chunks of "
         f"{before['block_size']} characters each), and reach a validation loss of {on_prose:.3f} there. Before any "
         f"finetuning their loss on Shakespeare is {untuned(content):.3f}.",
-        f"All others learn from the beginning of Shakespeare's training part only ({sizes} characters), in batches of "
-        "the same size. The validation chunks are drawn from the usual validation part. The loss, in nats per character, is the "
-        "lowest of the evaluations of a run, as if training had been stopped there; mean ± standard deviation over "
-        f"{len(content['rows'][0]['records'])} seeds. A step costs the same in all rows, except with LoRA, so "
-        "the row with all steps on Shakespeare has the compute of pretraining and finetuning together.",
+        f"All rows learn from the beginning of Shakespeare's training part only ({sizes} characters), in batches of "
+        "the same size. The validation chunks are drawn from the usual validation part. The loss, in nats per "
+        "character, is the lowest of the evaluations of a run, as if training had been stopped there; mean ± standard "
+        f"deviation over {len(content['rows'][0]['records'])} seeds. A step costs the same in all rows, except with "
+        "LoRA, so the row with all steps on Shakespeare has the compute of pretraining and finetuning together.",
         f"LoRA has rank {next(r['rank'] for r in records if r['rank'])} and adapts all linear layers but the output "
         "layer; embeddings and norms are frozen.",
         f"The verdict comes from a paired t-test over seeds (two-sided, level {LEVEL:.0%}); a mean difference below "
