@@ -19,7 +19,7 @@ FLOORS = [
     {"shapes", "sample", "checkpoint", "cli"},
     {"beyond"},
     {"compare", "expect", "__main__"},
-    {"course"},
+    {"course", "playground"},
     {"workshop", "doctor", "clinic", "catchup", "board", "bundle"},
 ]
 
