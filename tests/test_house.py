@@ -19,7 +19,8 @@ FLOORS = [
     {"shapes", "sample", "checkpoint", "cli"},
     {"beyond"},
     {"compare", "expect", "__main__"},
-    {"course", "playground"},
+    {"course"},
+    {"playground"},
     {"workshop", "doctor", "clinic", "catchup", "board", "bundle"},
 ]
 
