@@ -36,7 +36,9 @@ class Inside:
         self.model = model
         self.layers = find_heads(model)
         version = find_version(type(model).__module__)
-        self.averages = version is not None and version.number in (2, 3, 4)
+        number = version.number if version else None
+        self.averages = number in (2, 3, 4)
+        self.sees = 1 if number == 1 else model.config.block_size  # tokens
         self.blocks = find_blocks(model)
 
     @property

@@ -44,7 +44,7 @@ class Player:
             "title": self.title,
             "val": self.val,
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            "blockSize": self.model.config.block_size,
+            "sees": self.inside.sees,
             "unit": "character" if self.tokenizer.name == "char" else "token",
             "heads": self.inside.heads,
             "canSwitch": self.inside.can_switch,

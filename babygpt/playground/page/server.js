@@ -5,8 +5,8 @@ const recording = readRecording();
 /** Whether this page was saved as one file: then there is no server. */
 export const isRecording = recording !== null;
 
-/** What the page looked like when it was saved. */
-export const savedLook = recording?.look;
+/** The state of the page when it was saved, as in an address. */
+export const savedHash = recording?.hash;
 
 const answers = new Map(recording?.answers ?? []);
 const KEPT = 60; // answers
