@@ -60,7 +60,8 @@ class Inside:
     def logits(self, idx: Tensor, off: Collection[HeadName] = ()) -> Tensor:
         """What may come next at each position, with some heads switched off: (B, T) int64 -> (B, T, V)."""
         with self.switched_off(off), evaluating(self.model):
-            return self.model.logits(idx)  # (B, T, V)
+            logits = self.model.logits(idx)  # (B, T, V)
+        return logits
 
     def attention(self, idx: Tensor, off: Collection[HeadName] = ()) -> Weights:
         """How much each head takes from each position: (1, T) int64 -> for each layer (n_head, T, T)."""
@@ -75,25 +76,26 @@ class Inside:
             self.logits(idx, off)
         return found
 
+    @torch.no_grad()
     def lens(self, idx: Tensor, off: Collection[HeadName] = (), last: int = 64) -> Tensor:
-        """What each layer would have said, at the last L positions: (1, T) int64 -> (layers, L, V).
+        """What each of the N layers would have said, at the last L positions: (1, T) int64 -> (N, L, V).
 
-        The last layer is what the model says.
+        The first layer is the embedding, and the last one is what the model says.
         """
         streams: list[Tensor] = []
         with ExitStack() as stack:
-            if self.blocks:
-                keep_input = self.blocks[0].register_forward_pre_hook(lambda block, inputs: streams.append(inputs[0]))
-                stack.callback(keep_input.remove)
+            for block in self.blocks[:1]:
+                before = block.register_forward_pre_hook(lambda block, inputs: streams.append(inputs[0]))
+                stack.callback(before.remove)
             for block in self.blocks:
-                keep_output = block.register_forward_hook(lambda block, inputs, output: streams.append(output))
-                stack.callback(keep_output.remove)
+                after = block.register_forward_hook(lambda block, inputs, output: streams.append(output))
+                stack.callback(after.remove)
             self.logits(idx, off)
+        N, L = len(streams), min(last, idx.shape[1])
         if not streams:
-            return torch.empty(0, min(last, idx.shape[1]), self.model.config.vocab_size)
+            return torch.empty(N, L, self.model.config.vocab_size)  # (N, L, V)
         norm = getattr(self.model, "ln_f", getattr(self.model, "norm", nn.Identity()))
-        with torch.no_grad():
-            return self.model.lm_head(norm(torch.cat(streams)[:, -last:]))  # (layers, L, V)
+        return self.model.lm_head(norm(torch.cat(streams)[:, -L:]))  # (N, L, V)
 
     @contextmanager
     def switched_off(self, off: Collection[HeadName]) -> Iterator[None]:
@@ -136,26 +138,24 @@ def count_heads(layer: Layer) -> int:
 @contextmanager
 def watch(layer: Layer, keep: Callable[[Tensor], None]) -> Iterator[None]:
     """Give the attention weights of a layer, (n_head, T, T), to `keep` when the model next computes them."""
-    handles = []
     if isinstance(layer, gpt2.CausalSelfAttention):
 
-        def seen(c_attn: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        def after_all(c_attn: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             T, C = output.shape[1], output.shape[2] // 3
             q, k, _ = output[0].split(C, dim=1)  # (T, C)
             q, k = (part.view(T, layer.n_head, -1).transpose(0, 1) for part in (q, k))  # (n_head, T, hs)
             keep(causal_softmax(q, k))
 
-        handles = [layer.c_attn.register_forward_hook(seen)]
+        handles = [layer.c_attn.register_forward_hook(after_all)]
     else:
         weights: list[Tensor] = []
 
-        def seen_by(head: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            x = inputs[0][0]  # (T, C)
-            weights.append(causal_softmax(head.query(x), head.key(x)))
+        def after_one(head: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            weights.append(causal_softmax(head.query(inputs[0]), head.key(inputs[0])))
             if head is layer[-1]:
-                keep(torch.stack(weights))
+                keep(torch.cat(weights))
 
-        handles = [head.register_forward_hook(seen_by) for head in layer]
+        handles = [head.register_forward_hook(after_one) for head in layer]
     try:
         yield
     finally:
@@ -164,11 +164,12 @@ def watch(layer: Layer, keep: Callable[[Tensor], None]) -> Iterator[None]:
 
 
 def causal_softmax(q: Tensor, k: Tensor) -> Tensor:
-    """The weights of attention, as in `v5.Head`: (..., T, hs) and (..., T, hs) -> (..., T, T)."""
-    T = q.shape[-2]
-    wei = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (..., T, T)
+    """The weights of attention, as `v5.Head` computes them: (N, T, hs) and (N, T, hs) -> (N, T, T)."""
+    N, T, hs = q.shape
+    wei = q @ k.transpose(-2, -1) * hs**-0.5  # (N, T, hs) @ (N, hs, T) -> (N, T, T)
     future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)  # (T, T)
-    return F.softmax(wei.masked_fill(future, float("-inf")), dim=-1)  # (..., T, T)
+    wei = wei.masked_fill(future, float("-inf"))  # (N, T, T)
+    return F.softmax(wei, dim=-1)  # (N, T, T)
 
 
 def silence(layer: Layer, head: int) -> torch.utils.hooks.RemovableHandle:
@@ -176,7 +177,7 @@ def silence(layer: Layer, head: int) -> torch.utils.hooks.RemovableHandle:
     if isinstance(layer, gpt2.CausalSelfAttention):
 
         def clear(c_proj: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-            y = inputs[0].clone()  # (B, T, C): the heads side by side
+            y = inputs[0].clone()  # (B, T, C), the heads side by side
             hs = y.shape[-1] // layer.n_head
             y[..., head * hs : (head + 1) * hs] = 0
             return (y,)

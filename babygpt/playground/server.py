@@ -156,6 +156,7 @@ class WriteHandler(AskHandler):
             for token, surprise in zip(ids[player.name], scores, strict=True):
                 text = shown[player.name].add(token)
                 self.write(json.dumps({"model": player.name, "id": token, "text": text, "surprise": surprise}) + "\n")
+        await self.flush()
         for _ in range(question.count):
             for player in question.players:
                 if self.gone:

@@ -32,17 +32,19 @@ def parts(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float
 
     Args:
         logits: (V,).
-        temperature, top_p: as in `babygpt.model.sample`.
+        temperature, top_p: as in `babygpt.model.sample`; the temperature 0 takes the likeliest.
         top_k: draw from the k likeliest only; 0 means all.
     """
+    if temperature == 0:
+        temperature, top_k = 1.0, 1
     ranked, ids = logits.sort(descending=True, stable=True)  # (V,)
-    probs = F.softmax(ranked / temperature, dim=0) if temperature else F.one_hot(torch.tensor(0), len(ids)).float()
-    if top_k:
-        probs[top_k:] = 0
-        probs = probs / probs.sum()
+    probs = F.softmax(ranked / temperature, dim=0)  # (V,)
+    probs[top_k or len(probs) :] = 0
+    probs = probs / probs.sum()  # (V,)
     before = probs.cumsum(dim=0) - probs  # (V,)
-    probs = probs.masked_fill(before >= top_p, 0)
-    return probs / probs.sum(), ids
+    probs = probs.masked_fill(before >= top_p, 0)  # (V,)
+    probs = probs / probs.sum()  # (V,)
+    return probs, ids
 
 
 def draw(logits: Tensor, number: float, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> int:
@@ -81,12 +83,11 @@ def surprise(logits: Tensor, token: int) -> float:
 
 def surprises(player: Player, ids: Sequence[int], off: Collection[HeadName] = ()) -> list[float | None]:
     """The surprise at each token of a text, read as in generation; None for the first, which nothing comes before."""
-    block_size = player.model.config.block_size
+    block_size, n = player.model.config.block_size, len(ids)
     idx = torch.tensor([ids])  # (1, n)
-    first = idx[:, :block_size]
-    logits = [player.inside.logits(first, off)[0, : len(ids) - 1]]
-    if len(ids) - 1 > block_size:  # from here on the window moves
-        windows = idx[0, 1:-1].unfold(0, block_size, 1)  # (n - block_size - 1, block_size)
+    logits = [player.inside.logits(idx[:, :block_size], off)[0, : n - 1]]
+    if n - 1 > block_size:  # from here on the window moves
+        windows = idx[0, 1:-1].unfold(0, block_size, 1)  # (n - 1 - block_size, block_size)
         rows = max(1, ROWS // block_size)
         logits += [player.inside.logits(some, off)[:, -1] for some in windows.split(rows)]
     losses = F.cross_entropy(torch.cat(logits), idx[0, 1:], reduction="none")  # (n - 1,)
@@ -129,8 +130,8 @@ def attention(player: Player, ids: Sequence[int], off: Collection[HeadName] = ()
 def lens(player: Player, ids: Sequence[int], off: Collection[HeadName] = ()) -> dict[str, Any]:
     """What each layer would have said at the last positions of the text: the likeliest tokens."""
     window = torch.tensor([ids[-player.model.config.block_size :]])  # (1, T)
-    probs = F.softmax(player.inside.lens(window, off), dim=-1)  # (layers, L, V)
-    best, order = probs.topk(min(GUESSES, probs.shape[-1]), dim=-1)  # (layers, L, guesses)
+    probs = F.softmax(player.inside.lens(window, off), dim=-1)
+    best, order = probs.topk(min(GUESSES, probs.shape[-1]), dim=-1)
     names = {i: name(player.tokenizer, i) for i in order.unique().tolist()}
     rows = [
         [

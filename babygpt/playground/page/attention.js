@@ -116,14 +116,14 @@ async function compare(app, box) {
   const tokens = [...text.tokens];
   const count = state.off.length === 1 ? "one head" : `${state.off.length} heads`;
   app.busy(true);
-  app.say("Writing without them ...");
+  app.say(`Writing with ${count} off ...`);
   try {
     const ids = tokens.map((token) => token.id);
     const { surprises } = await ask("/score", { models: [model.name], ids, off: state.off });
     const [before, after] = [tokens.map((token) => token.surprise), surprises].map((list) => mean(list.slice(1)));
     box.append(make("p", { class: "verdict" }, `The loss of this text is ${before.toFixed(3)}, and with ${count} off ${after.toFixed(3)}.`));
     const written = make("div", { class: "text small" });
-    const heading = make("p", {}, "The same random numbers write without them:");
+    const heading = make("p", {}, `With ${count} off, the same random numbers write:`);
     box.append(heading, written);
     const lines = [];
     await stream(app.question({ off: state.off }), (line) => {

@@ -24,7 +24,12 @@ export function spoken(text) {
   return names[text] ?? text;
 }
 
-export const percent = (share) =>
-  share >= 0.0995 ? `${Math.round(100 * share)}%` : share >= 0.0005 ? `${(100 * share).toFixed(1)}%` : share ? "<0.1%" : "0%";
+/** A share of 1 in percent, never rounded to 0 or 100 unless it is that. */
+export function percent(share) {
+  if (share > 0 && share < 0.0005) return "<0.1%";
+  if (share < 1 && share >= 0.9995) return ">99.9%";
+  const digits = share > 0 && share < 1 && (share < 0.0995 || share >= 0.995) ? 1 : 0;
+  return `${(100 * share).toFixed(digits)}%`;
+}
 
 export const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;

@@ -159,7 +159,9 @@ async function showBars() {
   const probability = percent(Math.exp(-token.surprise));
   const title = `“${visible(token.text)}” had a probability of ${probability}: a surprise of ${token.surprise.toFixed(2)}.`;
   const place = make("div", {});
-  app.drawBars = () => place.replaceChildren(...bars(answer, token, sliders(), (other) =>
+  const asWritten = () => SLIDERS.every((name) => state[name] === sliders()[name]);
+  const reminder = "The text was written with other settings. To use these for all of it, press Write.";
+  app.drawBars = () => place.replaceChildren(asWritten() ? "" : make("p", { class: "hint" }, reminder), ...bars(answer, token, sliders(), (other) =>
     take(app.state.at, { ...other, surprise: -answer.logs[answer.tokens.indexOf(other)] })));
   app.drawBars();
   return [make("h2", {}, title), make("p", { class: "hint" }, "The ten likeliest, as the sliders make them; the thin line is the model’s own probability. Choose one, and the text goes on from there."), place];
