@@ -149,7 +149,9 @@ def test_a_head_is_switched_off_and_loss_and_text_change(visit, players):
     page.wait_for_selector("#head-0-3[aria-pressed=true]")
     page.click("#head-0-3")
     page.wait_for_selector("#head-0-3.off")
-    page.wait_for_function("() => document.getElementById('status').textContent.includes('with one head off')")
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.endsWith('written again, with one head off.')"
+    )
     ids = who.tokenizer.encode(text_of(page))
     losses = [sum(writing.surprises(who, ids, off)[1:]) / (len(ids) - 1) for off in ([], [(0, 3)])]
     says = page.inner_text(".verdict")
@@ -191,7 +193,9 @@ def test_ten_versions_write_side_by_side_and_the_first_difference_is_marked(visi
 
 def test_a_page_saved_as_one_file_shows_the_same_from_disk_and_asks_for_nothing(visit, browser, tmp_path, players):
     page = visit(SHORT + "&view=attention&head=1.2&off=0.3")
-    page.wait_for_function("() => document.getElementById('status').textContent.includes('with one head off')")
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.endsWith('written again, with one head off.')"
+    )
     with page.expect_download() as download:
         page.click("#save")
     file = tmp_path / download.value.suggested_filename
@@ -200,7 +204,9 @@ def test_a_page_saved_as_one_file_shows_the_same_from_disk_and_asks_for_nothing(
     saved, asked = context.new_page(), []
     saved.on("request", lambda request: asked.append(request.url))
     saved.goto(file.as_uri())
-    saved.wait_for_function("() => document.getElementById('status').textContent.includes('with one head off')")
+    saved.wait_for_function(
+        "() => document.getElementById('status').textContent.endsWith('written again, with one head off.')"
+    )
     for place in ("#text", "#says", ".verdict", ".without"):
         assert saved.text_content(place) == page.text_content(place)
     first = saved.inner_text("#says")
