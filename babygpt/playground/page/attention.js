@@ -115,7 +115,8 @@ async function compare(app, box) {
   const { state, model, text } = app;
   const tokens = [...text.tokens];
   const count = state.off.length === 1 ? "one head" : `${state.off.length} heads`;
-  app.busy(true);
+  const { signal } = app.looking;
+  app.busy(true, signal);
   app.say(`Writing with ${count} off ...`);
   try {
     const ids = tokens.map((token) => token.id);
@@ -129,11 +130,11 @@ async function compare(app, box) {
     await stream(app.question({ off: state.off }), (line) => {
       lines.push(line);
       written.replaceChildren(...plain(lines, tokens));
-    }, app.signal);
+    }, signal);
     app.say(`Done: ${model.name} has written again, with ${count} off.`);
   } catch (error) {
     app.complain(error);
   } finally {
-    app.busy(false);
+    app.busy(false, signal);
   }
 }

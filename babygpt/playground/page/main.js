@@ -5,11 +5,12 @@ import { bars } from "bars";
 import { find, make, mean, percent, visible } from "dom";
 import { showLayers } from "lens";
 import { asOneFile, download } from "save";
-import { ask, everything, forget, isRecording, models as readModels, savedHash, stream } from "server";
+import { ask, everything, forget, isRecording, models as readModels, NOT_RECORDED, savedHash, stream } from "server";
 import { readState, VIEWS, writeState } from "state";
 import { Text } from "text";
 import { showVersions } from "versions";
 
+const STOPPED = "stopped", REPLACED = "replaced";
 const SLIDERS = ["temperature", "topK", "topP"];
 
 const app = {
@@ -18,9 +19,8 @@ const app = {
   model: null,
   text: new Text(find("text"), { onChoose: choose, onPoint: (position) => app.pointAt(position) }),
   pointAt() {},
-  signal: undefined,
-  stopping: new AbortController(),
-  drawing: 0,
+  writing: new AbortController(), // what stops the text
+  looking: new AbortController(), // what stops the texts of the panel
 
   /** The question that writes the text as the state says. */
   question(more) {
@@ -40,14 +40,18 @@ const app = {
 
   /** Show what went wrong. Stopping is not wrong. */
   complain(error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError") {
+      if (error.message === STOPPED) app.say("Stopped.");
+      return;
+    }
     const trouble = find("trouble");
     trouble.textContent = error.message;
     trouble.hidden = false;
   },
 
-  busy(isBusy) {
-    find("stop").disabled = !isBusy;
+  /** Whether there is something to stop. A text that has made way for another one has no say in it. */
+  busy(isBusy, signal) {
+    if (signal.reason?.message !== REPLACED) find("stop").disabled = !isBusy;
   },
 };
 
@@ -55,45 +59,45 @@ const app = {
 
 /** Write the text from its prompt, or go on after the tokens that are given. */
 async function write(kept = []) {
-  stop();
+  stop(REPLACED);
   find("trouble").hidden = true;
   app.pointAt = () => {};
-  app.signal = app.stopping.signal;
-  const { text, signal } = app;
+  const { text } = app, { signal } = app.writing;
   const more = kept.length
     ? { ids: kept.map((token) => token.id), count: app.state.count - kept.filter((token) => token.written).length }
     : {};
   forget();
   text.reset(kept);
   if (app.state.view === "versions") return draw();
-  app.busy(true);
+  app.busy(true, signal);
   app.say("Writing ...");
   find("panel").replaceChildren();
   try {
     let arrived = 0;
     await stream(app.question(more), (line) => {
-      if (signal.aborted) return;
       if (arrived++ >= kept.length) text.add(line);
     }, signal);
     app.say(`Done: ${text.tokens.length} ${app.model.unit}s.`);
   } catch (error) {
-    if (signal.aborted && signal.reason.message !== "stop") return;
-    app.say(signal.aborted ? "Stopped." : "");
+    app.say("");
     app.complain(error);
   } finally {
-    if (app.signal === signal) app.busy(false);
+    app.busy(false, signal);
   }
-  if (app.signal === signal) await draw();
+  if (signal.reason?.message !== REPLACED) await draw();
 }
 
 /** End what is being written. */
-function stop(reason = "again") {
-  app.stopping.abort(new DOMException(reason, "AbortError"));
-  app.stopping = new AbortController();
+function stop(why) {
+  for (const name of ["writing", "looking"]) {
+    app[name].abort(new DOMException(why, "AbortError"));
+    app[name] = new AbortController();
+  }
 }
 
 /** Take another token at the chosen position, and let the text go on from there. */
 function take(position, other) {
+  if (isRecording) return app.complain(new Error(NOT_RECORDED));
   const { state, text } = app;
   const before = text.tokens.slice(0, position);
   const given = text.tokens.filter((token) => !token.written).length;
@@ -114,6 +118,7 @@ function take(position, other) {
 // The panel
 
 function choose(position) {
+  find("trouble").hidden = true;
   app.state.at = position;
   draw();
 }
@@ -121,7 +126,9 @@ function choose(position) {
 /** Show the state: the controls, the address and the panel of the view. */
 async function draw() {
   const { state, text } = app;
-  const turn = ++app.drawing;
+  app.looking.abort(new DOMException(REPLACED, "AbortError"));
+  app.looking = new AbortController();
+  const { signal } = app.looking;
   showControls();
   if (!isRecording) history.replaceState(null, "", `#${writeState(state)}`);
   text.mark(state.at);
@@ -132,16 +139,15 @@ async function draw() {
   text.tint(new Map());
   text.dimBefore(0);
   find("about").textContent = aboutText();
-  if (state.view === "versions" && !app.signal) app.signal = app.stopping.signal;
   const views = { write: showBars, attention: showAttention, layers: showLayers, versions: showVersions };
   const focused = document.activeElement?.id;
   try {
     const panel = await views[state.view](app);
-    if (turn !== app.drawing) return;
+    if (signal.aborted) return;
     find("panel").replaceChildren(...panel);
     if (focused && document.activeElement === document.body) find(focused)?.focus();
   } catch (error) {
-    if (turn === app.drawing) {
+    if (!signal.aborted) {
       find("panel").replaceChildren();
       app.complain(error);
     }
@@ -191,9 +197,9 @@ function showControls() {
 function look(view) {
   const leaving = app.state.view;
   app.state.view = view;
+  find("trouble").hidden = true;
   if (view === "versions") {
-    stop();
-    app.signal = app.stopping.signal;
+    stop(REPLACED);
     draw();
   } else if (leaving === "versions" || !app.text.tokens.length) {
     write();
@@ -222,7 +228,8 @@ function showSliders() {
 
 /** Take what the controls say, and write. */
 function submit(event) {
-  event?.preventDefault();
+  event.preventDefault();
+  if (isRecording) return undefined;
   const { state } = app;
   const number = (id, least, most) => Math.min(most, Math.max(least, Math.round(Number(find(id).value)) || least));
   if (find("free").checked) find("seed").value = Math.floor(Math.random() * 1e6);
@@ -269,7 +276,7 @@ async function start() {
   fillControls();
   find("controls").addEventListener("submit", submit);
   find("model").addEventListener("change", submit);
-  find("stop").addEventListener("click", () => stop("stop"));
+  find("stop").addEventListener("click", () => stop(STOPPED));
   find("hide").addEventListener("click", () => app.change({ bare: !app.state.bare }));
   find("save").addEventListener("click", save);
   SLIDERS.forEach((name) => find(name).addEventListener("input", () => { showSliders(); app.drawBars?.(); }));

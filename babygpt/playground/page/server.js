@@ -12,7 +12,7 @@ const answers = new Map(recording?.answers ?? []);
 const KEPT = 60; // answers
 
 const GONE = "The server has stopped. Start it again with: python -m babygpt.playground";
-const NOT_RECORDED = "This page is a recording. It holds only what had been looked at when it was saved.";
+export const NOT_RECORDED = "This page is a recording. It holds only what had been looked at when it was saved.";
 
 function readRecording() {
   const script = document.getElementById("recording");
@@ -30,16 +30,15 @@ export async function ask(path, question) {
   return answer;
 }
 
-/** Call `onLine` with each token that the server sends, until it is done or the signal stops it. */
+/** Call `onLine` with each token that the server sends, until it is done or the signal stops it. A text is sent once. */
 export async function stream(question, onLine, signal) {
   const key = JSON.stringify(["/write", question]);
-  if (isRecording) {
-    if (!answers.has(key)) throw new Error(NOT_RECORDED);
+  if (answers.has(key)) {
     answers.get(key).forEach(onLine);
     return;
   }
+  if (isRecording) throw new Error(NOT_RECORDED);
   const lines = [];
-  keep(key, lines);
   const response = await post("/write", question, signal);
   let rest = "", done = false;
   try {
@@ -62,6 +61,7 @@ export async function stream(question, onLine, signal) {
     throw new Error(GONE);
   }
   if (!done) throw new Error(GONE);
+  keep(key, lines);
 }
 
 /** Which models there are, and what may be asked. */

@@ -29,19 +29,21 @@ export async function showVersions(app) {
 }
 
 async function fill(app, versions, texts, boxes) {
+  const { signal } = app.looking;
   try {
-    app.busy(true);
+    app.busy(true, signal);
+    app.say("Writing ...");
     const question = { ...app.question({}), models: versions.map((version) => version.name), choices: [] };
     await stream(question, (line) => {
       texts.get(line.model).push(line);
       boxes.get(line.model)();
-    }, app.signal);
+    }, signal);
     boxes.forEach((draw) => draw());
     app.say(`All ten have written ${question.count} characters.`);
   } catch (error) {
     app.complain(error);
   } finally {
-    app.busy(false);
+    app.busy(false, signal);
   }
 }
 
