@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -96,4 +96,7 @@ def load(name: str, saved: Checkpoint, val: float | None) -> Player:
 
 def load_all(folders: Sequence[Path]) -> dict[str, Player]:
     """The runs in some folders, in this order, and then versions 1 to 10, by name."""
-    return {player.name: player for player in (*map(load_run, folders), *load_shipped())}
+    shipped = {player.name: player for player in load_shipped()}
+    runs = [load_run(folder) for folder in folders]
+    runs = [replace(run, name=f"./{run.name}") if run.name in shipped else run for run in runs]
+    return {run.name: run for run in runs} | shipped

@@ -1,6 +1,8 @@
 // What else could have come at a position: ten bars that follow the sliders, each of which can be chosen.
 
+import { asWritten, sliders } from "controls";
 import { make, percent, spoken, visible } from "dom";
+import { ask } from "server";
 
 /** The probabilities that tokens are drawn from, likeliest first, as `parts` in writing.py computes them. */
 export function parts(logs, { temperature, topK, topP }) {
@@ -33,30 +35,55 @@ export function rankAt(shares, number) {
   return shares.findLastIndex((share) => share > 0);
 }
 
-/** The panel of a position. `onTake` gets the token that somebody wants instead. */
-export function bars(answer, token, how, onTake) {
-  const shares = parts(answer.logs, how);
+/** The panel of the view: what else could have come at the chosen position. */
+export async function showBars(app) {
+  const { state, text, model } = app;
+  const token = text.tokens[state.at];
+  if (!token) return [hint(text.tokens.length ? `Choose a ${model.unit} to see what else could have come.` : "")];
+  if (state.at === 0) return [hint("Nothing comes before the first one, so there is nothing to predict it from.")];
+  const ids = text.tokens.slice(0, state.at).map((before) => before.id);
+  const answer = await ask("/alternatives", { models: [model.name], ids });
+  const place = make("div");
+  app.slide = () => place.replaceChildren(...draw(app, answer, token));
+  app.slide();
+  const probability = percent(Math.exp(-token.surprise));
+  return [
+    make("h2", {}, `“${visible(token.text)}” had a probability of ${probability}: a surprise of ${token.surprise.toFixed(2)}.`),
+    hint("The ten likeliest, as the sliders make them; the thin line is the model’s own probability. Choose one, and the text goes on from there."),
+    place,
+  ];
+}
+
+const hint = (sentence) => make("p", { class: "hint" }, sentence);
+
+function draw(app, answer, token) {
+  const shares = parts(answer.logs, sliders());
   const raw = parts(answer.logs, { temperature: 1, topK: 0, topP: 1 });
   const fallsAt = token.number === undefined ? -1 : rankAt(shares, token.number);
   const rows = answer.tokens.map((other, rank) => {
+    const inText = other.id === token.id;
     const row = make(
       "button",
       {
         type: "button",
         class: "bar",
-        "aria-label": `${spoken(other.text)}, ${percent(shares[rank])}${other.id === token.id ? ", in the text" : ""}`,
-        click: () => onTake(other),
+        "aria-label": `${spoken(other.text)}, ${percent(shares[rank])}${inText ? ", in the text" : ""}`,
+        click: () => app.take(app.state.at, { ...other, surprise: -answer.logs[rank] }),
       },
       make("span", { class: "name" }, visible(other.text)),
       make("span", { class: "track" }, make("span", { class: "raw" }), make("span", { class: "share" })),
       make("span", { class: "number" }, percent(shares[rank])),
-      make("span", { class: "remark" }, remark(other.id === token.id, rank === fallsAt)),
+      make("span", { class: "remark" }, remark(inText, rank === fallsAt)),
     );
     row.style.setProperty("--share", shares[rank]);
     row.style.setProperty("--raw", raw[rank]);
     return make("li", {}, row);
   });
-  return [make("ol", { class: "bars" }, ...rows), ...(fallsAt < 0 ? [] : strip(answer, shares, token.number, fallsAt))];
+  return [
+    asWritten(app.state) ? "" : hint("The text was written with other settings. To use these for all of it, press Write."),
+    make("ol", { class: "bars" }, ...rows),
+    ...(fallsAt < 0 ? [] : strip(answer, shares, token.number, fallsAt)),
+  ];
 }
 
 function remark(inText, falls) {
@@ -67,7 +94,8 @@ function remark(inText, falls) {
 /** All probabilities next to each other, and where the random number falls. */
 function strip(answer, shares, number, fallsAt) {
   const pieces = shares.slice(0, 30).map((share, rank) => {
-    const piece = make("span", { class: rank === fallsAt ? "piece here" : "piece" }, share > 0.04 ? visible(answer.tokens[rank]?.text ?? " ") : "");
+    const name = share > 0.04 ? visible(answer.tokens[rank]?.text ?? " ") : "";
+    const piece = make("span", { class: rank === fallsAt ? "piece here" : "piece" }, name);
     piece.style.setProperty("--share", share);
     return piece;
   });
@@ -75,8 +103,6 @@ function strip(answer, shares, number, fallsAt) {
   line.style.setProperty("--number", number);
   const drawn = answer.tokens[fallsAt]?.text;
   const which = drawn === undefined ? "a token below the ten" : `“${visible(drawn)}”`;
-  return [
-    line,
-    make("p", {}, `The random number at this position is ${number.toFixed(3)}. Laid end to end, the bars put it at ${which}.`),
-  ];
+  const says = `The random number at this position is ${number.toFixed(3)}. Laid end to end, the bars put it at ${which}.`;
+  return [line, make("p", {}, says)];
 }

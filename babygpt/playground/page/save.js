@@ -1,8 +1,6 @@
 // "Save as one HTML file": the page with its scripts, its style and all answers that it has used. It needs no server.
 
-import { find } from "dom";
-
-/** The page as the text of one HTML file, with a recording of what it shows. */
+/** The page as the text of one HTML file, with a recording of what it shows, for `server.js`. */
 export async function asOneFile(recording) {
   const page = new DOMParser().parseFromString(await read("/"), "text/html");
   const map = JSON.parse(page.querySelector("script[type=importmap]").textContent);
@@ -32,7 +30,6 @@ export function download(name, text) {
   link.download = name;
   link.click();
   URL.revokeObjectURL(link.href);
-  find("status").textContent = `Saved as ${name}.`;
 }
 
 async function read(path) {

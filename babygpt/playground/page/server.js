@@ -1,12 +1,7 @@
 // Questions to the server, and what it has answered. A page that was saved as one file has the answers with it.
 
-const recording = readRecording();
-
-/** Whether this page was saved as one file: then there is no server. */
-export const isRecording = recording !== null;
-
-/** The state of the page when it was saved, as in an address. */
-export const savedHash = recording?.hash;
+/** What a page that was saved as one file holds in place of a server: its state, the models, and all answers. */
+export const recording = JSON.parse(document.getElementById("recording")?.textContent ?? "null");
 
 const answers = new Map(recording?.answers ?? []);
 const KEPT = 60; // answers
@@ -14,16 +9,11 @@ const KEPT = 60; // answers
 const GONE = "The server has stopped. Start it again with: python -m babygpt.playground";
 export const NOT_RECORDED = "This page is a recording. It holds only what had been looked at when it was saved.";
 
-function readRecording() {
-  const script = document.getElementById("recording");
-  return script && JSON.parse(script.textContent);
-}
-
 /** The answer to a question. The same question is asked once. */
 export async function ask(path, question) {
   const key = JSON.stringify([path, question]);
   if (answers.has(key)) return answers.get(key);
-  if (isRecording) throw new Error(NOT_RECORDED);
+  if (recording) throw new Error(NOT_RECORDED);
   const response = await post(path, question);
   const answer = await response.json();
   keep(key, answer);
@@ -37,7 +27,7 @@ export async function stream(question, onLine, signal) {
     answers.get(key).forEach(onLine);
     return;
   }
-  if (isRecording) throw new Error(NOT_RECORDED);
+  if (recording) throw new Error(NOT_RECORDED);
   const lines = [];
   const response = await post("/write", question, signal);
   let rest = "", done = false;
@@ -66,7 +56,7 @@ export async function stream(question, onLine, signal) {
 
 /** Which models there are, and what may be asked. */
 export async function models() {
-  if (isRecording) return recording.models;
+  if (recording) return recording.models;
   const response = await fetch("/models").catch(() => null);
   if (!response?.ok) throw new Error(GONE);
   return response.json();
@@ -77,7 +67,7 @@ export const everything = () => [...answers];
 
 /** Forget the answers about an older text. */
 export function forget() {
-  if (!isRecording) answers.clear();
+  if (!recording) answers.clear();
 }
 
 async function post(path, question, signal) {
