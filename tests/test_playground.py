@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from conftest import TINY, every_version, random_tokens, tiny_model
 from playground_browser import serving
 
+from babygpt import __main__
 from babygpt import model as shared
 from babygpt.beyond import encoder_decoder, gpt2, modern
 from babygpt.beyond.bpe import BPETokenizer
@@ -529,3 +530,8 @@ def test_the_command_serves_the_runs_it_is_given_before_the_ten_versions(tmp_pat
 def test_limits_fit_together():
     assert requests.MAX_PROMPT + requests.MAX_COUNT <= writing.MAX_TOKENS
     assert asyncio.run(server.Desk({}).compute(max, 1, 2)) == 2
+
+
+def test_the_list_of_commands_names_the_playground(capsys):
+    __main__.main()
+    assert "python -m babygpt.playground" in capsys.readouterr().out

@@ -44,7 +44,7 @@ function grid(app, weights) {
   const hint = model.canSwitch
     ? "Each picture is a head: a row for each character, bright where it looks. Click one to see it in the text; click it again to switch it off." +
       (state.off.length ? " The pictures show the model without the heads that are off." : "")
-    : "This version has no heads. It takes the average of all characters so far, which is shown here like a head.";
+    : "This version has no heads. It takes the average of all characters that it sees, which is shown here like a head.";
   return make("div", {}, make("p", { class: "hint" }, hint), ...rows,
     state.off.length ? make("button", { type: "button", click: () => app.change({ off: [] }) }, "Switch all heads on") : "");
 }
@@ -95,7 +95,7 @@ function picture(rows) {
 
 /** Tint the text by where the head looks from a position, and say so. */
 function point(app, says, rows, start, position) {
-  const { text, state } = app;
+  const { text, state, model } = app;
   const last = start + rows.length - 1;
   const from = position >= start && position <= last ? position : last;
   const row = rows[from - start];
@@ -103,9 +103,10 @@ function point(app, says, rows, start, position) {
   text.tint(shares, from);
   const most = [...shares].sort((one, other) => other[1] - one[1]).slice(0, NAMED).filter(([, share]) => share >= 0.005);
   const [layer, head] = state.head;
+  const who = model.canSwitch ? `Layer ${layer + 1}, head ${head + 1}` : "The average";
   const list = most.map(([i, share]) => `${percent(share)} from “${visible(text.tokens[i].text)}”${back(from - i)}`);
   says.textContent =
-    `Layer ${layer + 1}, head ${head + 1}, at “${visible(text.tokens[from].text)}”: to find out what comes next, it takes ${list.join(", ")}.`;
+    `${who}, at “${visible(text.tokens[from].text)}”: to find out what comes next, it takes ${list.join(", ")}.`;
 }
 
 const back = (steps) => (steps === 0 ? " itself" : steps === 1 ? " just before" : ` ${steps} back`);

@@ -86,10 +86,7 @@ function draw(app, answer, token) {
   ];
 }
 
-function remark(inText, falls) {
-  if (inText && falls) return "◀ in the text, drawn";
-  return inText ? "◀ in the text" : falls ? "◀ would be drawn now" : "";
-}
+const remark = (inText, falls) => (inText ? "◀ in the text" : falls ? "◀ would be drawn" : "");
 
 /** All probabilities next to each other, and where the random number falls. */
 function strip(answer, shares, number, fallsAt) {
