@@ -1,7 +1,7 @@
 """How long the playground takes for a character: `python -m benchmarks.playground`, on an idle machine.
 
-A real server streams a text of version 10 `laptop`, the largest model that comes with it, over HTTP. The prompt fills the
-context, so every character is as slow as it gets. One after another: all heads on, one head off, all ten versions.
+A real server streams a text of version 10 `laptop`, the largest model that comes with it, over HTTP. The prompt fills
+the context, so every character is as slow as it gets. One after another: all heads on, one head off, all ten versions.
 """
 
 import json

@@ -15,11 +15,21 @@ from babygpt.beyond import gpt2
 from babygpt.beyond.bpe import BPETokenizer
 from babygpt.playground import commands, writing
 from babygpt.playground.models import Player, load_shipped
+from babygpt.tokenizer import CharTokenizer
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 SHORT = "prompt=ROMEO%3A&seed=7&count=30"
 SCRIPT = "<img src=x onerror=document.title='hacked'><script>document.title='hacked'</script></script>"
+
+
+class Whole(CharTokenizer):
+    """Characters, and tokens that are longer."""
+
+    name = "whole"
+
+    def encode(self, text):
+        return [self.stoi[text]] if text in self.stoi else super().encode(text)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +38,9 @@ def players():
     byte = BPETokenizer([])
     sizes = {name: size for name, size in TINY.items() if name != "dropout"} | {"vocab_size": 256}
     tokens = Player("bytes", "GPT-2", gpt2.Model(gpt2.Config(**sizes)).eval(), byte, None)
-    return {who.name: who for who in (*load_shipped(), tokens)}
+    sizes["vocab_size"] = 11
+    scripts = Player("scripts", "GPT-2", gpt2.Model(gpt2.Config(**sizes)).eval(), Whole([*"abcdefghij", SCRIPT]), None)
+    return {who.name: who for who in (*load_shipped(), tokens, scripts)}
 
 
 @pytest.fixture(scope="module")
@@ -221,23 +233,28 @@ def test_a_page_saved_as_one_file_shows_the_same_from_disk_and_asks_for_nothing(
     context.close()
 
 
-def test_a_script_in_a_prompt_is_text_on_the_page_and_in_a_saved_one(visit, browser, tmp_path):
-    page = visit("model=bytes&count=5")
+@pytest.mark.parametrize("view", ["write&at=3", "attention&off=0.1", "layers"])
+def test_a_script_in_a_prompt_or_a_token_is_text_on_the_page_and_in_a_saved_one(visit, browser, tmp_path, view):
+    page = visit("model=scripts&prompt=a&count=5")
     wait_until_written(page)
     page.fill("#prompt", SCRIPT)
     page.click("#write")
-    page.wait_for_function("() => document.getElementById('text').textContent.includes('</script></script>')")
+    page.wait_for_function("() => document.getElementById('text').textContent.startsWith('<img')")
     wait_until_written(page)
-    page.click("#view-write")
+    state = page.url
+    page.goto("about:blank")
+    page.goto(f"{state}&view={view}")
+    wait_until_written(page)
     with page.expect_download() as download:
         page.click("#save")
     download.value.save_as(tmp_path / "saved.html")
     context = browser.new_context(offline=True)
     saved = context.new_page()
     saved.goto((tmp_path / "saved.html").as_uri())
-    saved.wait_for_function("() => document.getElementById('text').textContent.includes('</script></script>')")
+    wait_until_written(saved)
     for shown in (page, saved):
-        assert shown.title() == "babygpt playground" and shown.locator("#text img, #text script").count() == 0
+        assert shown.text_content("#text").startswith(SCRIPT) and "<img" in shown.text_content("#panel")
+        assert shown.title() == "babygpt playground" and shown.locator("main img, main script").count() == 0
     context.close()
 
 

@@ -9,6 +9,7 @@ import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -20,7 +21,9 @@ from babygpt.harness.terminal import run_command
 class PlaygroundConfig:
     """Watch a model write, and see why, on a page in the browser. Versions 1 to 10 come with it."""
 
-    folders: tyro.conf.Positional[tuple[Path, ...]] = ()
+    folders: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="(optional)")
+    ] = ()
     """Run folders of your own, for example runs/v10."""
 
     port: int = 8770

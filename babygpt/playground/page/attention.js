@@ -42,7 +42,7 @@ function grid(app, weights) {
     ),
   );
   const hint = model.canSwitch
-    ? "Each picture is a head: a row for each character, bright where it looks. Click one to see it in the text; click it again to switch it off." +
+    ? `Each picture is a head: a row for each ${model.unit}, bright where it looks. Click one to see it in the text; click it again to switch it off.` +
       (state.off.length ? " The pictures show the model without the heads that are off." : "")
     : "This version has no heads. It takes the average of all characters that it sees, which is shown here like a head.";
   return make("div", {}, make("p", { class: "hint" }, hint), ...rows,

@@ -25,7 +25,7 @@ export async function showLayers(app) {
   const next = make("tr", { class: "next" }, make("th", { scope: "row" }, "what came"),
     ...positions.map((position) => make("td", {}, visible(text.tokens[position + 1]?.text ?? " "))));
   return [
-    make("p", { class: "hint" }, "Each row is a layer, read as if the model ended there: its likeliest next character, darker where it is surer. The top layer is the model itself. Outlined: what did come next. Choose a character above to move along the text."),
+    make("p", { class: "hint" }, `Each row is a layer, read as if the model ended there: its likeliest next ${model.unit}, darker where it is surer. The top layer is the model itself. Outlined: what did come next. Choose a ${model.unit} above to move along the text.`),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What each layer would have said" },
       make("table", { class: "lens" }, make("thead", {}, head), make("tbody", {}, ...rows, next))),
     summary(model, layers, text.tokens[end], end - 1 - start),

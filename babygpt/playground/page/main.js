@@ -157,6 +157,7 @@ function showFrame() {
   const { state } = app;
   find("controls").hidden = state.bare;
   find("hide").textContent = state.bare ? "Show controls" : "Hide controls";
+  find("text").classList.toggle("tokens", app.model.unit === "token");
   find("text-part").hidden = state.view === "versions";
   document.body.classList.toggle("looking", state.view === "attention");
   document.body.classList.toggle("side", ["write", "attention"].includes(state.view));
