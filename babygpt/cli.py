@@ -72,8 +72,8 @@ class Command:
     def __init__(self, model: Trainable) -> None:
         self.model = model
 
-    def load_corpus(self, config: RunConfig) -> Corpus:
-        """The text to learn from, tokenized."""
+    def load_corpus(self, config: RunConfig, settings: Mapping[str, Any]) -> Corpus:
+        """The text to learn from, tokenized. What a subclass loads may depend on the settings of model and training."""
         return Corpus.load(config.data)
 
     def saved_choices(self, saved: Checkpoint) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def train(command: Command, argv: Sequence[str]) -> int:
             return resume(command, argv, run, first)
     preset = default_preset(model, first.device) if first.preset is None else first.preset
     config, settings = read_settings(command, argv, command.run_config(preset), model.preset(preset))
-    corpus = command.load_corpus(config)
+    corpus = command.load_corpus(config, settings)
     if command.only_prints(config, settings, corpus):
         return 0
     trainer = command.new_trainer(config, settings, corpus)
@@ -162,7 +162,7 @@ def resume(command: Command, argv: Sequence[str], run: Run, first: FirstFlags) -
     preset = first.preset or default_preset(model, first.device)
     defaults = command.run_config(preset, **command.saved_choices(saved))
     config, settings = read_settings(command, argv, defaults, recipe)
-    trainer = new_trainer(model.module(), command.load_corpus(config), settings, command.trainer)
+    trainer = new_trainer(model.module(), command.load_corpus(config, settings), settings, command.trainer)
     run.check_resumable(saved, trainer)
     trainer.load_state(saved["state"])
     print_line(describe(model, trainer))

@@ -11,6 +11,7 @@ from conftest import TINY, B, random_tokens, tiny_model
 from babygpt import kv_cache
 from babygpt.beyond import encoder_decoder, gpt2, modern
 from babygpt.beyond.beam import beam_search, greedy
+from babygpt.beyond.sums import Sums
 from babygpt.compare import ablations, lstm, unscaled
 from babygpt.data import Corpus
 from babygpt.kv_cache import KVCache
@@ -103,6 +104,13 @@ def trace_pairs(module):
     return seen
 
 
+def trace_sums():
+    """What the tracer sees in a batch of sums."""
+    with ShapeTracer(FILES, {"B": B}) as tracer:
+        Sums.new().get_batch("train", B, 10, torch.Generator().manual_seed(0))
+    return tracer.seen
+
+
 def trace_the_loop_on_one_page(monkeypatch):
     """What the tracer sees in the bug clinic's training loop, with an evaluation and a text."""
     monkeypatch.setattr(loop, "batch_size", B)
@@ -138,7 +146,7 @@ def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
     v10 = get_version(10)
     seen += trace_a_variant(ablations) + trace_a_variant(unscaled) + trace_gpt2()
-    seen += trace_pairs(encoder_decoder) + trace_pairs(lstm) + trace_the_playground()
+    seen += trace_pairs(encoder_decoder) + trace_pairs(lstm) + trace_sums() + trace_the_playground()
     for changes in MODERN:
         seen += trace_a_variant(modern, **changes)
     with pytest.MonkeyPatch.context() as monkeypatch:

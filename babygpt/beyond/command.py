@@ -72,7 +72,7 @@ class TokenCommand(Command):
 
     run_config = TokenRunConfig
 
-    def load_corpus(self, config: TokenRunConfig) -> Corpus:
+    def load_corpus(self, config: TokenRunConfig, settings: Mapping[str, Any]) -> Corpus:
         """The text to learn from, tokenized as the command line says."""
         return Corpus.load(config.data, tokenizer_maker(config.tokenizer))
 

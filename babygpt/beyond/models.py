@@ -60,7 +60,25 @@ MODERN = Idea(
     },
 )
 
-IDEAS = [GPT2, MODERN, ENCODER_DECODER]
+# Arithmetic as text: ten seconds of one core for two-digit sums, and half a minute for the others.
+SUMS: Recipe = dict(operation="+", digits=2, block_size=24, n_embd=64, n_head=4, n_layer=2, dropout=0.0, init_std=0.05,
+                    batch_size=64, optimizer="muon", learning_rate=1e-2, warmup_iters=100, lr_schedule="linear",
+                    weight_decay=0.1, beta2=0.99, grad_clip=1.0, max_iters=800, eval_interval=100,
+                    eval_iters=8)  # fmt: skip
+
+ARITHMETIC = Idea(
+    "babygpt.beyond.arithmetic",
+    "arithmetic",
+    "version 10 on data of one's own: sums, differences and products as text",
+    {
+        "add2": SUMS,
+        "add3": SUMS | dict(digits=3, learning_rate=2e-2, max_iters=1500, eval_interval=250),
+        "subtract": SUMS | dict(operation="-", max_iters=1000, eval_interval=200),
+        "multiply": SUMS | dict(operation="*", steps=True, learning_rate=2e-2, max_iters=1000, eval_interval=200),
+    },
+)
+
+IDEAS = [GPT2, MODERN, ENCODER_DECODER, ARITHMETIC]
 
 # The family as it was published: the sizes of each model, and its number of parameters.
 FAMILY: dict[str, tuple[Recipe, int]] = {

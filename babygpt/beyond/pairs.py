@@ -125,7 +125,7 @@ class PairCommand(Command):
     run_config = PairRunConfig
     trainer = PairTrainer
 
-    def load_corpus(self, config: PairRunConfig) -> Corpus:
+    def load_corpus(self, config: PairRunConfig, settings: Mapping[str, Any]) -> Corpus:
         """The dates."""
         return Dates.new()
 

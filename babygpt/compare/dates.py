@@ -3,12 +3,9 @@
 `python -m babygpt.compare.dates --out-dir results`. A finished run leaves a record and is not done again.
 """
 
-import hashlib
 import importlib
 import json
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +18,8 @@ from babygpt.beyond.dates import Dates
 from babygpt.beyond.models import DATES
 from babygpt.beyond.pairs import PairTrainer, exact_match, mean_loss
 from babygpt.compare.dates_page import files
-from babygpt.compare.jobs import device_name, revision
+from babygpt.compare.jobs import device_name
+from babygpt.compare.records import circumstances, run_all
 from babygpt.compare.table import FIRST_SEED
 from babygpt.errors import require_within
 from babygpt.harness.files import write_atomically
@@ -98,7 +96,7 @@ def study(config: DatesConfig) -> None:
         half = {"max_iters": config.max_iters // 2, "eval_interval": config.max_iters}
         jobs = [(row.module, DATES | half | row.changes | rate, SEARCH_SEED, 0) for row, rate in tried]
         search: dict[str, dict[str, float]] = {}
-        for (row, rate), record in zip(tried, run_all(jobs, records, config.jobs), strict=True):
+        for (row, rate), record in zip(tried, run_all(run, jobs, records, "dates", FORMAT, config.jobs), strict=True):
             search.setdefault(row.name, {})[f"{rate['learning_rate']:g}"] = record["history"][-1]["val"]
         rows = []
         for row in ROWS:
@@ -106,7 +104,7 @@ def study(config: DatesConfig) -> None:
             rate = float(min(losses, key=losses.get))
             settings = DATES | steps | row.changes | {"learning_rate": rate}
             rows.append((row, [(row.module, settings, FIRST_SEED + n, 4) for n in range(config.seeds)]))
-        found = iter(run_all([job for _, jobs in rows for job in jobs], records, config.jobs))
+        found = iter(run_all(run, [job for _, jobs in rows for job in jobs], records, "dates", FORMAT, config.jobs))
         content = {
             "rows": [
                 {"name": row.name, "before": row.before, "records": [next(found) for _ in jobs]} for row, jobs in rows
@@ -122,19 +120,6 @@ def study(config: DatesConfig) -> None:
     print((config.out_dir / "dates.md").read_text(encoding="utf-8"))
 
 
-def run_all(jobs: list[tuple[str, Recipe, int, int]], folder: Path, workers: int) -> list[dict[str, Any]]:
-    """The records of jobs: module, settings, seed, and the width of a beam search, or 0. Missing ones are trained."""
-    names = [hashlib.sha256(json.dumps([FORMAT, *job], sort_keys=True).encode()).hexdigest()[:12] for job in jobs]
-    paths = [folder / f"dates-{name}.json" for name in names]
-    missing = [(job, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
-        for path, record in zip([p for _, p in missing], pool.map(run, [j for j, _ in missing]), strict=True):
-            write_atomically(path, json.dumps(record, allow_nan=False).encode())
-            print(f"{path.name}: {record['module']}, {record['history'][-1]}", flush=True)
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-
 def run(job: tuple[str, Recipe, int, int]) -> dict[str, Any]:
     """Train a model, and measure it on the same pairs of the validation split as all others."""
     module, settings, seed, width = job
@@ -148,8 +133,7 @@ def run(job: tuple[str, Recipe, int, int]) -> dict[str, Any]:
         "module": module, "settings": settings, "seed": seed,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "history": trainer.history, "seconds": round(trainer.seconds, 3),
-        "device": device_name(trainer.device), "torch": torch.__version__, "threads": torch.get_num_threads(),
-        "revision": revision(), "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **circumstances(),
     }  # fmt: skip
     if width:
         record["val"] = mean_loss(trainer.model, corpus, pairs)

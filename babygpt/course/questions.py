@@ -74,7 +74,7 @@ def for_learners(number: int) -> str:
     for question in of_lesson(number):
         lines += [f"**{question.name}. {question.ask}**", ""]
         for letter, option in zip("ABCD", question.options, strict=True):
-            verdict = "Right." if option.is_right else f'No. *"{option.thinks}"*'
+            verdict = "Right." if option.is_right else f'No. The thought behind this answer: *"{option.thinks}"*'
             lines += [f"<details><summary>{letter}. {option.answer}</summary>", ""]
             lines += [f"{verdict} {option.say}", "</details>", ""]
     return "\n".join(lines).rstrip()

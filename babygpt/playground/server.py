@@ -112,7 +112,6 @@ class AskHandler(Handler):
 
     async def post(self) -> None:
         """Answer, or say why not."""
-        self.gone = False
         try:
             if self.desk.busy >= AT_ONCE:
                 raise Refused(429, f"{AT_ONCE} requests are being answered already: wait for one of them, or stop it")
@@ -132,10 +131,6 @@ class AskHandler(Handler):
     async def answer(self, question: Question) -> None:
         """Send the answer."""
         raise NotImplementedError
-
-    def on_connection_close(self) -> None:
-        """Tornado calls this when the page stops a text."""
-        self.gone = True
 
     async def send(self, **line: Any) -> None:
         """Send a line of JSON at once."""
@@ -159,8 +154,6 @@ class WriteHandler(AskHandler):
         await self.flush()
         for _ in range(question.count):
             for player in question.players:
-                if self.gone:
-                    return
                 so_far = ids[player.name]
                 token = await self.desk.compute(
                     writing.next_token, player, so_far, question.seed, question.off,
