@@ -281,6 +281,22 @@ def test_a_server_that_is_killed_in_mid_stream_gets_a_sentence(visit):
     assert page.inner_text("#trouble") == sentence and page.locator("#text > *").count() == 0
 
 
+def test_a_text_that_ends_early_is_not_taken_for_a_whole_one(visit, monkeypatch):
+    original, calls = writing.next_token, []
+
+    def breaks(*what, **how):
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("a bug")
+        return original(*what, **how)
+
+    monkeypatch.setattr(writing, "next_token", breaks)
+    page = visit(SHORT)
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert page.inner_text("#trouble").startswith("Something went wrong in the server, so the text ends here.")
+    assert text_of(page).startswith("ROMEO:") and page.locator("#text > *").count() == 9
+
+
 def test_what_the_server_refuses_is_said_on_the_page(visit):
     page = visit("prompt=%C3%BC")
     page.wait_for_selector("#trouble:not([hidden])")
@@ -290,7 +306,8 @@ def test_what_the_server_refuses_is_said_on_the_page(visit):
 
 
 @pytest.mark.parametrize(
-    "state", ["view=nowhere&at=x&off=1.x&head=9&count=", "at=999&head=7.7&model=v99", "%&=&==&at=-5"]
+    "state",
+    ["view=nowhere&at=x&off=1.x&head=9&count=", "at=999&head=7.7&model=v99", "%&=&==&at=-5", "view=attention&head=7.7"],
 )
 def test_an_address_that_makes_no_sense_still_gets_a_page(visit, state):
     page = visit(state + "&prompt=To&count=9")

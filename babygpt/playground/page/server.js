@@ -7,6 +7,7 @@ const answers = new Map(recording?.answers ?? []);
 const KEPT = 60; // answers
 
 const GONE = "The server has stopped. Start it again with: python -m babygpt.playground";
+const BROKEN = "Something went wrong in the server, so the text ends here. Its terminal says what.";
 export const NOT_RECORDED = "This page is a recording. It holds only what had been looked at when it was saved.";
 
 /** The answer to a question. The same question is asked once. */
@@ -50,7 +51,7 @@ export async function stream(question, onLine, signal) {
     if (error.name === "AbortError") throw error;
     throw new Error(GONE);
   }
-  if (!done) throw new Error(GONE);
+  if (!done) throw new Error(BROKEN);
   keep(key, lines);
 }
 
