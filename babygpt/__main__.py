@@ -30,6 +30,7 @@ def main(argv: Sequence[str] = ()) -> None:
         "\nTrain one:           python -m babygpt.v1      (--help lists the flags, --shapes the tensors)"
         "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"
         '\nText from a model:   python -m babygpt.sample runs/v10 --prompt "ROMEO:"'
+        "\nLook inside:         python -m babygpt.playground runs/v10    (a page that shows a model at work)"
         "\nIs all in order?     python -m babygpt.doctor  (checks this machine and the installation)"
         "\nIs my loss normal?   python -m babygpt.expect runs/v6"
         "\nFallen behind?       python -m babygpt.catchup 6    (solutions for what is open before lesson 6)"

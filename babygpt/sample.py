@@ -137,12 +137,19 @@ def whole_characters(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[st
     pending: list[int] = []
     for token in tokens:
         pending.append(token)
-        text = tokenizer.decode(pending)
-        if not text.endswith("\N{REPLACEMENT CHARACTER}") or len(pending) == 4:  # no character has more than 4 bytes
+        text = complete_text(tokenizer, pending)
+        if text is not None:
             yield text
             pending = []
     if pending:
         yield tokenizer.decode(pending)
+
+
+def complete_text(tokenizer: Tokenizer, pending: list[int]) -> str | None:
+    """The text of some tokens, or None if it ends within a character that the next token may complete."""
+    text = tokenizer.decode(pending)
+    whole = not text.endswith("\N{REPLACEMENT CHARACTER}") or len(pending) == 4  # no character has more than 4 bytes
+    return text if whole else None
 
 
 def continue_text(

@@ -20,6 +20,7 @@ FLOORS = [
     {"beyond"},
     {"compare", "expect", "__main__"},
     {"course"},
+    {"playground"},
     {"workshop", "doctor", "clinic", "catchup", "board", "bundle"},
 ]
 

@@ -25,6 +25,7 @@ from babygpt.beyond import chat
 from babygpt.beyond.assistant import stages
 from babygpt.harness.checkpoints import save_checkpoint
 from babygpt.harness.terminal import exit_status
+from babygpt.playground import commands as playground
 
 QUICK = "--max-iters 2 --eval-interval 1 --eval-iters 1 --batch-size 2"
 SMALL = "--block-size 8 --n-embd 16 --n-head 2 --n-layer 1"  # for version 10
@@ -295,11 +296,27 @@ ASSISTANTS = [
     wrong("assistant --out-dir denied/x", "cannot write to denied/x"),
 ]
 
+PLAYGROUND = [
+    wrong("playground nowhere", "there is no run in nowhere: best.pt is missing"),
+    wrong("playground text.txt", "there is no run in text.txt: best.pt is missing"),
+    wrong("playground ten nowhere", "there is no run in nowhere: best.pt is missing"),
+    wrong("playground cut-5", f"cut-5/best.pt {NO_RUN}"),
+    wrong("playground evil", f"evil/best.pt {NO_RUN}"),
+    wrong("playground --port 0", "port must be from 1 to 65535, and it is 0"),
+    wrong("playground --port 65536", "port must be from 1 to 65535, and it is 65536"),
+    wrong("playground --port high", "Error parsing --port: invalid literal for int() with base 10: 'high'"),
+    wrong("playground ten --prot 1", "Perhaps you meant: --port INT"),
+]
+
 if not torch.cuda.is_available():
     NUMBERS += [wrong(f"v{n} --device cuda", "the device 'cuda' is not there: this machine has cpu") for n in (1, 10)]
     SAMPLES += [wrong("sample ten --device cuda", "the device 'cuda' is not there: this machine has cpu")]
 
-ROWS = [row for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS if os.name == "posix" or not row.posix]
+ROWS = [
+    row
+    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + PLAYGROUND
+    if os.name == "posix" or not row.posix
+]
 
 
 class Evil:
@@ -414,6 +431,7 @@ def play(command, folder):
         "expect": expect.main,
         "chat": chat.main,
         "assistant": stages.main,
+        "playground": playground.main,
     }
     command = commands.get(name) or functools.partial(cli.main, int(name[1:]))
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))

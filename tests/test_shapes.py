@@ -23,7 +23,10 @@ from babygpt.compare import ablations, lstm, unscaled
 from babygpt.data import Corpus
 from babygpt.kv_cache import KVCache
 from babygpt.model import sample
+from babygpt.playground import writing
+from babygpt.playground.models import Player
 from babygpt.shapes import ShapeTracer, find_comments, print_shapes, sizes_of, sources
+from babygpt.tokenizer import CharTokenizer
 from babygpt.training import TrainConfig, Trainer, new_trainer
 from babygpt.versions import VERSIONS, get_version
 from babygpt.workshop.clinic import loop
@@ -160,12 +163,32 @@ def trace_the_loop_on_one_page(monkeypatch):
     return [entry for entry in tracer.seen if entry.comment.path.name == "loop.py"]
 
 
+def trace_the_playground():
+    """What the tracer sees while the playground looks into version 1, an average, a version with blocks, and GPT-2."""
+    models = [tiny_model(get_version(n), **more) for n, more in ((1, {}), (4, {}), (10, {"attention": "loop"}))]
+    sizes = {name: size for name, size in TINY.items() if name != "dropout"}
+    seen, T = [], 5
+    for model in (*models, gpt2.Model(gpt2.Config(**sizes))):
+        player = Player("tiny", "tiny", model, CharTokenizer("abcdefghijk"), None)
+        ids, off = random_tokens(1, T)[0].tolist(), [(0, 1)] if player.inside.can_switch else []
+        with ShapeTracer(FILES, sizes_of(model.config, 1, T)) as tracer:
+            for look in (writing.surprises, writing.alternatives, writing.attention, writing.lens):
+                look(player, ids, off)
+            writing.next_token(player, ids, seed=0, off=off, top_k=3)
+            writing.draw(torch.zeros(TINY["vocab_size"]), 0.5, temperature=0)
+        seen += tracer.seen
+        with ShapeTracer([path for path in FILES if path.name == "writing.py"], {}) as tracer:
+            writing.surprises(player, 3 * ids)
+        seen += tracer.seen
+    return seen
+
+
 @pytest.fixture(scope="module")
 def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
     tenth = get_version(10)
     seen += trace_a_variant(ablations) + trace_a_variant(unscaled) + trace_gpt2()
-    seen += trace_pairs(encoder_decoder) + trace_pairs(lstm) + trace_sums() + trace_assistant()
+    seen += trace_pairs(encoder_decoder) + trace_pairs(lstm) + trace_sums() + trace_assistant() + trace_the_playground()
     for changes in MODERN:
         seen += trace_a_variant(modern, **changes)
     with pytest.MonkeyPatch.context() as monkeypatch:

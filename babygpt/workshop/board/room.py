@@ -10,18 +10,12 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from babygpt.harness.web import Refused
+
 PEOPLE, RUNS, POINTS = 100, 20, 300  # at most, in a room, of a person, and in a run
 NAME, RUN = 24, 40  # characters
 RATE = 50  # reports a person may send in a second
 STEP = 10**9
-
-
-class Refused(Exception):
-    """A report that the room does not take, and the HTTP status that says why."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
 
 
 @dataclass

@@ -8,45 +8,25 @@ from pathlib import Path
 
 import tornado.web
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 
-from babygpt.errors import UserError
-from babygpt.workshop.board.room import Refused, Room
+from babygpt.harness import web
+from babygpt.harness.web import Refused
+from babygpt.workshop.board.room import Room
 
 PAGE = Path(__file__).with_name("page.html")
 BODY = 4096  # bytes of a report, at most
 PATIENCE = 5.0  # seconds for a report to arrive
 GUESSES = 20  # wrong codes that an address may try in a minute
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
-
-class Handler(tornado.web.RequestHandler):
+class Handler(web.Handler):
     """What all addresses share."""
+
+    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
 
     def initialize(self, room: Room, guesses: dict[str, deque[float]]) -> None:
         """Tornado calls this for each request."""
         self.room, self.guesses = room, guesses
-
-    def set_default_headers(self) -> None:
-        """No page may load or send anything elsewhere."""
-        for name, value in HEADERS.items():
-            self.set_header(name, value)
-
-    def write_error(self, status_code: int, **kwargs: object) -> None:
-        """Errors in a line, without a traceback."""
-        self.finish({"error": self._reason})
-
-    def refuse(self, refused: Refused) -> None:
-        """Answer with the reason."""
-        self.set_status(refused.status)
-        self.finish({"error": str(refused)})
 
     def check_guesses(self) -> None:
         """Refuse an address that tries many codes."""
@@ -118,15 +98,15 @@ def listen(room: Room, host: str, port: int) -> tuple[HTTPServer, int]:
         ],
         log_function=lambda handler: None,
     )
-    server = HTTPServer(
-        app, max_body_size=BODY, max_buffer_size=16 * BODY, body_timeout=PATIENCE, idle_connection_timeout=60
+    return web.listen(
+        app,
+        host,
+        port,
+        max_body_size=BODY,
+        max_buffer_size=16 * BODY,
+        body_timeout=PATIENCE,
+        idle_connection_timeout=60,
     )
-    try:
-        sockets = bind_sockets(port, host)
-    except OSError as error:
-        raise UserError(f"cannot listen on {host}, port {port} ({error.strerror}): choose another --port") from error
-    server.add_sockets(sockets)
-    return server, sockets[0].getsockname()[1]
 
 
 async def serve(room: Room, host: str, port: int, save: Path | None) -> None:

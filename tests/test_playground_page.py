@@ -1,0 +1,387 @@
+"""The playground in a real browser: everything works, nothing leaves the machine, and everybody can use it."""
+
+import re
+import signal
+import socket
+import time
+
+import pytest
+import torch
+from conftest import TINY
+from forked import Process
+from playground_browser import MISSING, browsing, serving, wait_until_written
+
+from babygpt.beyond import gpt2
+from babygpt.beyond.bpe import BPETokenizer
+from babygpt.playground import commands, writing
+from babygpt.playground.models import Player, load_shipped
+from babygpt.tokenizer import CharTokenizer
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+SHORT = "prompt=ROMEO%3A&seed=7&count=30"
+SCRIPT = "<img src=x onerror=document.title='hacked'><script>document.title='hacked'</script></script>"
+
+
+class Whole(CharTokenizer):
+    """Characters, and tokens that are longer."""
+
+    name = "whole"
+
+    def encode(self, text):
+        return [self.stoi[text]] if text in self.stoi else super().encode(text)
+
+
+@pytest.fixture(scope="module")
+def players():
+    torch.manual_seed(0)
+    byte = BPETokenizer([])
+    sizes = {name: size for name, size in TINY.items() if name != "dropout"} | {"vocab_size": 256}
+    tokens = Player("bytes", "GPT-2", gpt2.Model(gpt2.Config(**sizes)).eval(), byte, None)
+    sizes["vocab_size"] = 11
+    scripts = Player("scripts", "GPT-2", gpt2.Model(gpt2.Config(**sizes)).eval(), Whole([*"abcdefghij", SCRIPT]), None)
+    return {who.name: who for who in (*load_shipped(), tokens, scripts)}
+
+
+@pytest.fixture(scope="module")
+def address(players):
+    with serving(players) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with browsing() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open a state of the page; at the end nothing may have been asked of another machine, and no script has failed."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    asked, failed = [], []
+
+    def visit(state="", width=1280, at=address):
+        page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 800})
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        page.goto(f"{at}/#{state}")
+        return page
+
+    yield visit
+    context.close()
+    assert failed == []
+    assert [url for url in asked if not re.match(rf"{address}/|http://127.0.0.1:|data:|blob:{address}", url)] == []
+
+
+def text_of(page):
+    """The text as the page shows it, without the signs for line breaks."""
+    return "".join(page.eval_on_selector_all(
+        "#text > *", "all => all.map(e => [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join(''))"
+    ))  # fmt: skip
+
+
+def written_by(who, prompt, count, seed=7, off=(), **how):
+    ids = who.tokenizer.encode(prompt)
+    for _ in range(count):
+        ids.append(writing.next_token(who, ids, seed, off, **how)["id"])
+    return who.tokenizer.decode(ids)
+
+
+def test_what_is_typed_is_continued_a_character_at_a_time(visit, players, monkeypatch):
+    page = visit(SHORT)
+    wait_until_written(page)
+    assert text_of(page) == written_by(players["v10"], "ROMEO:", 30)
+    original = writing.next_token
+    monkeypatch.setattr(writing, "next_token", lambda *what, **how: time.sleep(0.02) or original(*what, **how))
+    page.fill("#prompt", "To be, ")
+    page.click("#write")
+    page.wait_for_function("() => document.getElementById('text').textContent.includes('To be, ')")
+    lengths = set()
+    while not page.inner_text("#status").startswith("Done"):
+        lengths.add(page.locator("#text > *").count())
+    assert len(lengths) > 3 and text_of(page) == written_by(players["v10"], "To be, ", 30)
+
+
+def test_stop_stops_and_what_was_written_stays(visit, monkeypatch):
+    original = writing.next_token
+    monkeypatch.setattr(writing, "next_token", lambda *what, **how: time.sleep(0.02) or original(*what, **how))
+    page = visit("count=900")
+    page.wait_for_function("() => document.getElementById('text').children.length > 12")
+    page.click("#stop")
+    page.wait_for_function("() => document.getElementById('status').textContent === 'Stopped.'")
+    count = page.locator("#text > *").count()
+    page.wait_for_timeout(150)
+    assert 12 < count == page.locator("#text > *").count() < 400 and page.is_hidden("#trouble")
+
+
+def test_another_character_is_chosen_and_the_text_goes_on_from_there_also_from_its_address(visit):
+    page = visit(SHORT)
+    wait_until_written(page)
+    before = text_of(page)
+    page.click("#token-12")
+    page.wait_for_selector(".bar")
+    assert page.locator(".bar").count() == 10
+    other = next(bar for bar in page.locator(".bar").all() if "in the text" not in bar.inner_text())
+    name = other.locator(".name").inner_text().replace("␣", " ").replace("⏎", "\n")
+    other.click()
+    page.wait_for_function("() => document.getElementById('status').textContent.startsWith('Done')")
+    after = text_of(page)
+    assert after[:12] == before[:12] and after[12] == name != before[12] and len(after) > 13
+    page.reload()
+    wait_until_written(page)
+    assert text_of(page) == after
+
+
+def test_the_bars_follow_the_sliders_at_once_and_are_what_a_token_is_drawn_from(visit, players):
+    page = visit(SHORT + "&at=12")
+    page.wait_for_selector(".bar")
+    ids = players["v10"].tokenizer.encode(text_of(page))[:12]
+    logits = players["v10"].inside.logits(torch.tensor([ids]))[0, -1]
+    moves = {"temperature": (0.6, {"temperature": 0.6}), "topK": (4, {"top_k": 4}), "topP": (0.8, {"top_p": 0.8})}
+    how = {}
+    for slider, (value, setting) in moves.items():
+        page.locator(f"#{slider}").fill(str(value))
+        how |= setting
+        probs, _ = writing.parts(logits, **how)
+        shown = page.eval_on_selector_all(".bar", "bars => bars.map(bar => +bar.style.getPropertyValue('--share'))")
+        assert shown == pytest.approx(probs[:10].tolist(), abs=1e-3)
+    assert "written with other settings" in page.inner_text("#panel")
+
+
+def test_a_head_is_switched_off_and_loss_and_text_change(visit, players):
+    who = players["v10"]
+    page = visit(SHORT + "&view=attention")
+    wait_until_written(page)
+    first = page.inner_text("#says")
+    page.hover("#token-8")
+    assert page.inner_text("#says") != first and "Layer 1, head 1, at “" in first
+    page.click("#head-0-3")
+    page.wait_for_selector("#head-0-3[aria-pressed=true]")
+    page.click("#head-0-3")
+    page.wait_for_selector("#head-0-3.off")
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.endsWith('written again, with one head off.')"
+    )
+    ids = who.tokenizer.encode(text_of(page))
+    losses = [sum(writing.surprises(who, ids, off)[1:]) / (len(ids) - 1) for off in ([], [(0, 3)])]
+    says = page.inner_text(".verdict")
+    assert says == f"The loss of this text is {losses[0]:.3f}, and with one head off {losses[1]:.3f}."
+    without = written_by(who, "ROMEO:", 30, off=[(0, 3)])
+    assert page.inner_text(".without .text").replace("⏎", "") == without
+    marked = page.eval_on_selector(".without .text", "e => [...e.children].findIndex(c => c.tagName === 'MARK')")
+    assert marked == next(n for n, (one, other) in enumerate(zip(text_of(page), without, strict=True)) if one != other)
+    page.click("text=Switch all heads on")
+    page.wait_for_selector(".verdict", state="detached")
+
+
+def test_the_layers_are_those_of_the_lens(visit, players):
+    page = visit(SHORT + "&view=layers")
+    page.wait_for_selector(".lens")
+    ids = players["v10"].tokenizer.encode(text_of(page))
+    layers = writing.lens(players["v10"], ids)["layers"]
+    shown = page.eval_on_selector_all(
+        ".lens tbody tr", "rows => rows.map(row => [...row.querySelectorAll('td')].map(cell => cell.textContent))"
+    )
+    names = [[guesses[0]["text"].replace(" ", "␣").replace("\n", "⏎") for guesses in layer] for layer in layers]
+    assert shown[:-1] == [layer[-32:] for layer in reversed(names)]
+    assert page.inner_text(".lens tbody th >> nth=0") == "block 3"
+
+
+def test_ten_versions_write_side_by_side_and_the_first_difference_is_marked(visit, players):
+    page = visit("view=versions&prompt=ROMEO%3A&seed=7&count=12")
+    wait_until_written(page)
+    texts = {n: written_by(players[f"v{n}"], "ROMEO:", 12) for n in range(1, 11)}
+    rows = page.locator(".version").all()
+    assert len(rows) == 10
+    for n, row in enumerate(rows, start=1):
+        assert row.locator(".text").text_content().replace("⏎", "") == texts[n]
+        differs = [at for at in range(18) if n > 1 and texts[n][at] != texts[n - 1][at]]
+        assert row.locator("mark").count() == bool(differs)
+        if differs:
+            assert f"Differs from v{n - 1} from character {differs[0] - 5} after" in row.inner_text()
+
+
+def test_a_page_saved_as_one_file_shows_the_same_from_disk_and_asks_for_nothing(visit, browser, tmp_path, players):
+    page = visit(SHORT + "&view=attention&head=1.2&off=0.3")
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.endsWith('written again, with one head off.')"
+    )
+    with page.expect_download() as download:
+        page.click("#save")
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    context = browser.new_context(offline=True)
+    saved, asked = context.new_page(), []
+    saved.on("request", lambda request: asked.append(request.url))
+    saved.goto(file.as_uri())
+    saved.wait_for_function(
+        "() => document.getElementById('status').textContent.endsWith('written again, with one head off.')"
+    )
+    for place in ("#text", "#says", ".verdict", ".without"):
+        assert saved.text_content(place) == page.text_content(place)
+    first = saved.inner_text("#says")
+    saved.hover("#token-8")
+    assert saved.inner_text("#says") != first
+    saved.click("#token-5")
+    saved.wait_for_selector("#trouble:not([hidden])")
+    assert saved.inner_text("#trouble").startswith("This page is a recording.")
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert len([url for url in asked if url.startswith("file:")]) == 1
+    assert re.search(r"https?://", file.read_text("utf-8")) is None
+    context.close()
+
+
+@pytest.mark.parametrize("view", ["write&at=3", "attention&off=0.1", "layers"])
+def test_a_script_in_a_prompt_or_a_token_is_text_on_the_page_and_in_a_saved_one(visit, browser, tmp_path, view):
+    page = visit("model=scripts&prompt=a&count=5")
+    wait_until_written(page)
+    page.fill("#prompt", SCRIPT)
+    page.click("#write")
+    page.wait_for_function("() => document.getElementById('text').textContent.startsWith('<img')")
+    wait_until_written(page)
+    state = page.url
+    page.goto("about:blank")
+    page.goto(f"{state}&view={view}")
+    wait_until_written(page)
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(tmp_path / "saved.html")
+    context = browser.new_context(offline=True)
+    saved = context.new_page()
+    saved.goto((tmp_path / "saved.html").as_uri())
+    wait_until_written(saved)
+    for shown in (page, saved):
+        assert shown.text_content("#text").startswith(SCRIPT) and "<img" in shown.text_content("#panel")
+        assert shown.title() == "babygpt playground" and shown.locator("main img, main script").count() == 0
+    context.close()
+
+
+def test_an_incomplete_character_is_held_back(visit):
+    page = visit("model=bytes&prompt=%C3%A9&count=1")
+    wait_until_written(page)
+    assert page.locator("#text > *").nth(0).inner_text() == "▯"
+    assert page.locator("#text > *").nth(1).inner_text() == "é"
+
+
+def test_a_server_that_is_killed_in_mid_stream_gets_a_sentence(visit):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = Process(commands.main, ["--no-browser", "--port", str(port)])
+    assert "The playground" in process.stdout.readline()
+    page = visit("count=1000", at=f"http://127.0.0.1:{port}")
+    page.wait_for_function("() => document.getElementById('text').children.length > 12")
+    process.send_signal(signal.SIGKILL)
+    page.wait_for_selector("#trouble:not([hidden])")
+    sentence = "The server has stopped. Start it again with: python -m babygpt.playground"
+    assert page.inner_text("#trouble") == sentence
+    page.click("#write")  # and it can be tried again
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert page.inner_text("#trouble") == sentence and page.locator("#text > *").count() == 0
+
+
+def test_a_text_that_ends_early_is_not_taken_for_a_whole_one(visit, monkeypatch):
+    original, calls = writing.next_token, []
+
+    def breaks(*what, **how):
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("a bug")
+        return original(*what, **how)
+
+    monkeypatch.setattr(writing, "next_token", breaks)
+    page = visit(SHORT)
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert page.inner_text("#trouble").startswith("Something went wrong in the server, so the text ends here.")
+    assert text_of(page).startswith("ROMEO:") and page.locator("#text > *").count() == 9
+
+
+def test_what_the_server_refuses_is_said_on_the_page(visit):
+    page = visit("prompt=%C3%BC")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "The character 'ü' is not in the vocabulary" in page.inner_text("#trouble")
+    page.fill("#prompt", "a" * 1500)
+    assert len(page.input_value("#prompt")) == 1000
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["view=nowhere&at=x&off=1.x&head=9&count=", "at=999&head=7.7&model=v99", "%&=&==&at=-5", "view=attention&head=7.7"],
+)
+def test_an_address_that_makes_no_sense_still_gets_a_page(visit, state):
+    page = visit(state + "&prompt=To&count=9")
+    wait_until_written(page)
+    assert text_of(page).startswith("To") and page.is_hidden("#trouble")
+
+
+def test_controls_can_be_hidden_and_the_address_says_so(visit):
+    page = visit(SHORT)
+    wait_until_written(page)
+    page.click("#hide")
+    assert page.is_hidden("#controls") and "bare=yes" in page.url
+    page.reload()
+    wait_until_written(page)
+    assert page.is_hidden("#controls") and page.is_visible("#text")
+    page.click("#hide")
+    assert page.is_visible("#controls")
+
+
+# For everybody
+
+AXE = dict(runOnly=["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
+STATES = {"write": "&at=8", "attention": "&off=0.3", "layers": "", "versions": ""}
+
+
+@pytest.mark.parametrize(("width", "views"), [(1280, ["attention"]), (390, list(STATES))])
+def test_an_automatic_check_of_accessibility_finds_nothing(visit, width, views):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing").Axe()
+    found = {}
+    for view in views:
+        page = visit(f"prompt=To&count=8&view={view}{STATES[view]}", width)
+        wait_until_written(page)
+        for violation in axe.run(page, options=AXE).response["violations"]:
+            found[view, violation["id"]] = violation["nodes"][0]["html"][:200]
+        page.close()
+    assert found == {}
+
+
+@pytest.mark.parametrize("view", STATES)
+def test_a_phone_shows_every_view_without_scrolling_sideways(visit, view):
+    page = visit(f"{SHORT}&view={view}{STATES[view]}", 390)
+    wait_until_written(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_everything_can_be_done_with_the_keyboard_and_the_focus_is_visible(visit):
+    page = visit(SHORT)
+    wait_until_written(page)
+    reached = []
+    for _ in range(22):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+        style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert style != "none" or not reached[-1], reached[-1]
+    wanted = {"view-write", "view-attention", "view-layers", "view-versions", "hide", "save", "prompt", "model",
+              "temperature", "topK", "topP", "count", "seed", "free", "write", "text"}  # fmt: skip
+    assert wanted <= set(reached)
+    page.focus("#text")
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#token-3[aria-selected=true]")
+    page.wait_for_selector(".bar")
+    assert page.get_attribute("#text", "aria-activedescendant") == "token-3"
+    page.keyboard.press("Tab")
+    before = text_of(page)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.getElementById('status').textContent.startsWith('Done')")
+    assert text_of(page)[:3] == before[:3] and text_of(page)[3] != before[3]
+
+
+def test_the_text_is_large_enough_for_the_last_row(visit):
+    page = visit(SHORT)
+    wait_until_written(page)
+    size = "e => parseFloat(getComputedStyle(e).fontSize)"
+    assert page.eval_on_selector("#text", size) >= 22
+    assert page.eval_on_selector("#about", size) >= 18
