@@ -21,8 +21,10 @@ import pytest
 import torch
 
 from babygpt import __main__, cli, expect, sample
-from babygpt.beyond import chat
+from babygpt.beyond import calculate, chat
+from babygpt.beyond.arithmetic import SumCommand
 from babygpt.beyond.assistant import stages
+from babygpt.beyond.models import ARITHMETIC
 from babygpt.harness.checkpoints import save_checkpoint
 from babygpt.harness.terminal import exit_status
 from babygpt.playground import commands as playground
@@ -308,13 +310,27 @@ PLAYGROUND = [
     wrong("playground ten --prot 1", "Perhaps you meant: --port INT"),
 ]
 
+SUMS = [
+    wrong("arithmetic --digits 4", "digits must be 1 to 3, and it is 4"),
+    wrong("arithmetic --digits 0", "must be from 1 to 10000000, and it is 0"),
+    wrong("arithmetic --operation /", "invalid choice '/' for argument '--operation'"),
+    wrong("arithmetic --steps", "steps are for products, and operation is '+'"),
+    wrong("arithmetic --block-size 8", "sums of up to 2 digits needs a block_size of at least 9, and it is 8"),
+    wrong("arithmetic --preset divide", "arithmetic has no preset 'divide': choose from add2, add3"),
+    wrong("arithmetic --out-dir denied/x", "cannot write to denied/x"),
+    wrong("calculate nowhere 1+1", "there is no run in nowhere: train one that calculates with"),
+    wrong("calculate two 1+1", "the model in two is babygpt.v2, which continues texts"),
+    wrong("calculate cut-5 1+1", f"cut-5/best.pt {NO_RUN}"),
+    wrong("calculate", "Missing from python -m babygpt.beyond.calculate"),
+]
+
 if not torch.cuda.is_available():
     NUMBERS += [wrong(f"v{n} --device cuda", "the device 'cuda' is not there: this machine has cpu") for n in (1, 10)]
     SAMPLES += [wrong("sample ten --device cuda", "the device 'cuda' is not there: this machine has cpu")]
 
 ROWS = [
     row
-    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + PLAYGROUND
+    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + SUMS + PLAYGROUND
     if os.name == "posix" or not row.posix
 ]
 
@@ -432,6 +448,8 @@ def play(command, folder):
         "chat": chat.main,
         "assistant": stages.main,
         "playground": playground.main,
+        "arithmetic": functools.partial(cli.main, SumCommand(ARITHMETIC)),
+        "calculate": calculate.main,
     }
     command = commands.get(name) or functools.partial(cli.main, int(name[1:]))
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
