@@ -30,7 +30,7 @@ SEARCH_SEED = 1  # not among the seeds that are reported
 RANK = 4
 PARTS = (10, 100)  # a tenth and a hundredth of Shakespeare's training part
 
-STEPS, LONG = 150, 600  # of finetuning, and of pretraining
+STEPS, LONG = 100, 400  # of finetuning, and of pretraining
 MODEL: Recipe = dict(block_size=64, n_embd=64, n_head=4, n_layer=2, dropout=0.0, init_std=0.05, batch_size=16,
                      lr_schedule="linear", warmup_iters=20, weight_decay=0.1, beta2=0.99, grad_clip=1.0,
                      eval_iters=20, device="cpu")  # fmt: skip
