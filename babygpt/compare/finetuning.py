@@ -56,7 +56,7 @@ WAYS = [
     Way(SCRATCH, "", False, rates=(1e-3, 2e-3, 4e-3, 8e-3)),
     Way("from scratch, all steps on Shakespeare", SCRATCH, False, steps=LONG + STEPS),
     Way("finetuned", SCRATCH, True, rates=(5e-4, 1e-3, 2e-3, 4e-3)),
-    Way("finetuned with LoRA", "finetuned", True, lora=True, rates=(5e-3, 1e-2, 2e-2, 4e-2)),
+    Way("finetuned with LoRA", "finetuned", True, lora=True, rates=(1e-2, 2e-2, 4e-2, 8e-2)),
 ]
 
 
