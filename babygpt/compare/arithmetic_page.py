@@ -70,8 +70,8 @@ def page(content: dict[str, Any]) -> str:
         f"level {LEVEL:.0%}); a mean difference below {100 * SMALL:.1f} points counts as no difference.",
         "Each row has the learning rate of its recipe, which was found with reversed answers and masked prompts; for "
         "the other rows no rate of their own was searched for.",
-        "With the steps shown an answer is almost three times as long, so a training step costs more and has more characters "
-        "to learn from; the number of steps and of pairs in a step is the same.",
+        "With the steps shown an answer is almost three times as long, so a training step costs more and has more "
+        "characters to learn from; the number of steps and of pairs in a step is the same.",
         f"Trained on {'; and on '.join(machines)}.",
         "Numbers with a digit more than in training: both numbers have exactly so many digits. The positions that such "
         "an answer needs are in the model's table, and some of them were never trained.",
