@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -12,7 +13,7 @@ import torch
 from conftest import every_version
 
 from babygpt import v1, v5, v7, v8, v9, v10
-from babygpt.beyond import modern, positions
+from babygpt.beyond import models, modern, positions
 from babygpt.compare import __main__ as compare
 from babygpt.compare import (
     ablations,
@@ -33,7 +34,7 @@ from babygpt.compare.table import Row
 from babygpt.data import Corpus
 from babygpt.errors import UserError
 from babygpt.training import TrainConfig, Trainer, new_trainer
-from babygpt.versions import select
+from babygpt.versions import VERSIONS, select
 
 TEXT = "ROMEO: the rat that ate the oats\n" * 60
 EQUAL = dict(block_size=4, n_embd=8, n_head=2, n_layer=1, dropout=0.0, batch_size=2, max_iters=4, eval_interval=2,
@@ -621,6 +622,22 @@ def test_each_rung_of_the_speed_ladder_changes_one_thing_of_the_one_below():
     for before, row in pairwise(rows):
         assert row.before == before.name
         assert len(differences(before, row)) == 1
+
+
+def test_each_row_of_the_same_seconds_changes_one_thing_and_its_steps():
+    *rungs, v10 = studies.plan("seconds")
+    for before, row in pairwise(rungs):
+        assert row.before == before.name
+        assert len(differences(before, row) - {"max_iters", "eval_interval"}) == 1
+    assert rungs[0].before is None and v10.before is None
+
+
+def test_the_last_of_the_same_seconds_is_the_recipe_laptop_and_the_others_are_shipped_recipes_too():
+    *_, laptop, v10 = studies.plan("seconds")
+    (coffee,) = studies.plan("coffee")
+    assert differences(laptop, replace(laptop, settings=models.MODERN.preset("laptop") | {"device": "cpu"})) == set()
+    assert v10.settings == VERSIONS[9].preset("laptop") | {"device": "cpu"} and v10.module == "babygpt.v10"
+    assert coffee.settings == models.MODERN.preset("coffee") | {"device": "cpu"}
 
 
 def test_the_speed_ladder_measures_its_rungs_side_by_side_and_draws_seconds(text, monkeypatch, capsys):

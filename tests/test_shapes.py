@@ -8,8 +8,15 @@ import pytest
 import torch
 from conftest import TINY, B, random_tokens, tiny_model
 
-from babygpt import kv_cache
+from babygpt import kv_cache, v10
 from babygpt.beyond import encoder_decoder, gpt2, modern
+from babygpt.beyond.assistant import bandit, heads
+from babygpt.beyond.assistant.dpo import DPOTrainer
+from babygpt.beyond.assistant.grpo import GRPOTrainer
+from babygpt.beyond.assistant.instructions import Instructions
+from babygpt.beyond.assistant.ppo import PPOTrainer
+from babygpt.beyond.assistant.reward import Pair
+from babygpt.beyond.assistant.sft import SFTTrainer
 from babygpt.beyond.beam import beam_search, greedy
 from babygpt.beyond.sums import Sums
 from babygpt.compare import ablations, lstm, unscaled
@@ -111,6 +118,41 @@ def trace_sums():
     return tracer.seen
 
 
+def trace_assistant():
+    """What the tracer sees of the lesson on assistants: its bandit, its losses, and a step of each trainer."""
+    corpus = Instructions.new(Corpus.load())
+    sizes = {**TINY, "vocab_size": 68, "block_size": 128}
+    model, judge = (module.Model(module.Config(**sizes)) for module in (v10, heads))
+    config = TrainConfig(batch_size=8, device="cpu")
+    pairs = [Pair("Go on as All: x", "All:\nO my!", "All:\nO my.")]
+    with ShapeTracer(FILES, {"N": 64}) as tracer:
+        policies = [bandit.new_policy(seed=seed) for seed in (0, 1)]
+        bandit.expected_reward(policies[0], bandit.all_answers(), torch.zeros(64))
+        bandit.exact_kl(*policies, bandit.all_answers())
+    seen = [entry for entry in tracer.seen if entry.comment.path.name == "bandit.py"]
+    with ShapeTracer(FILES, {"B": 2, "T": 9, "C": TINY["n_embd"]}) as tracer:
+        judge.both(random_tokens(2, 9))
+    seen += [entry for entry in tracer.seen if entry.comment.path.name == "heads.py"]
+    for kind in (PPOTrainer, GRPOTrainer):
+        trainer = kind(judge if kind is PPOTrainer else model, corpus, config, model, judge, 0.1)
+        trainer.rollouts = trainer.collect()
+        A = trainer.rollouts.answers.shape[1]
+        with ShapeTracer(FILES, {"B": 8, "A": A, "N": 1, "G": 8}) as tracer:
+            trainer.collect = lambda rollouts=trainer.rollouts: rollouts
+            trainer.batch_loss()
+        seen += [e for e in tracer.seen if e.comment.path.name in ("ppo.py", "grpo.py", "objectives.py")]
+        torch.manual_seed(0)
+        with ShapeTracer(FILES, {"B": 8}) as tracer:
+            PPOTrainer.collect(trainer)
+        seen += [e for e in tracer.seen if e.comment.path.name == "reward.py"]
+    with ShapeTracer(FILES, {"B": 16, "T": len("Go on as All: x") + 2 + len("All:\nO my!")}) as tracer:
+        DPOTrainer(model, corpus, config, model, judge, 0.1, pairs=pairs).batch_loss()
+    seen += [e for e in tracer.seen if e.comment.path.name == "dpo.py"]
+    with ShapeTracer(FILES, {"B": 8}) as tracer:
+        SFTTrainer(model, corpus, config).batch_loss()
+    return seen + [e for e in tracer.seen if e.comment.path.name == "sft.py"]
+
+
 def trace_the_loop_on_one_page(monkeypatch):
     """What the tracer sees in the bug clinic's training loop, with an evaluation and a text."""
     monkeypatch.setattr(loop, "batch_size", B)
@@ -144,14 +186,16 @@ def trace_the_playground():
 @pytest.fixture(scope="module")
 def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
-    v10 = get_version(10)
+    tenth = get_version(10)
     seen += trace_a_variant(ablations) + trace_a_variant(unscaled) + trace_gpt2()
-    seen += trace_pairs(encoder_decoder) + trace_pairs(lstm) + trace_sums() + trace_the_playground()
+    seen += trace_pairs(encoder_decoder) + trace_pairs(lstm) + trace_sums() + trace_assistant() + trace_the_playground()
     for changes in MODERN:
         seen += trace_a_variant(modern, **changes)
     with pytest.MonkeyPatch.context() as monkeypatch:
         seen += trace_the_loop_on_one_page(monkeypatch)
-    return seen + trace_a_version(v10, attention="loop") + trace_a_version(v10, dtype="bfloat16") + trace_the_cache()
+    return (
+        seen + trace_a_version(tenth, attention="loop") + trace_a_version(tenth, dtype="bfloat16") + trace_the_cache()
+    )
 
 
 def test_every_shape_comment_is_true(seen):

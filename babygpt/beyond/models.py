@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from babygpt.versions import Recipe, Trainable
+from babygpt.versions import VERSIONS, Recipe, Trainable
 
 # nanoGPT's quick start on a CPU: config/train_shakespeare_char.py with the flags of its README.
 NANOGPT: Recipe = dict(block_size=64, n_embd=128, n_head=4, n_layer=4, dropout=0.0, bias=False, batch_size=12,
@@ -50,6 +50,17 @@ ENCODER_DECODER = Idea(
 # Part by part what LLaMA is made of, at the sizes and steps of nanoGPT's quick start.
 LLAMA: Recipe = dict(positions="rope", norm="rms", activation="swiglu", bias=False, n_kv_head=2, tied=False)
 
+# What helped version 10's recipe `laptop` (results/seconds.md): RoPE, vectors for pairs and triples, fewer blocks.
+LAPTOP: Recipe = VERSIONS[9].preset("laptop") | dict(positions="rope", ngrams=3, n_layer=2, learning_rate=6e-3,
+                                                     max_iters=1240, eval_interval=310)  # fmt: skip
+
+# The lecture's loss on two cores of a CPU, over a coffee.
+COFFEE: Recipe = VERSIONS[9].preset("laptop") | dict(
+    positions="rope", activation="relu2", qk_norm=True, zero_proj=True,
+    block_size=128, n_embd=192, n_head=3, n_layer=6, dropout=0.1, batch_size=32,
+    learning_rate=6e-3, max_iters=1800, eval_interval=300, eval_iters=10,
+)  # fmt: skip
+
 MODERN = Idea(
     "babygpt.beyond.modern",
     "modern parts",
@@ -57,6 +68,8 @@ MODERN = Idea(
     {
         "llama": NANOGPT | LLAMA,
         "v10": NANOGPT | dict(bias=True),
+        "laptop": LAPTOP,
+        "coffee": COFFEE,
     },
 )
 

@@ -49,11 +49,13 @@ class CompareConfig:
     """Short for --study ablation."""
 
     study: Annotated[
-        Literal["ablation", "depth", "scale", "dropout", "nanogpt", "tokens", "parts", "positions"] | None,
+        Literal["ablation", "depth", "scale", "dropout", "nanogpt", "tokens", "parts", "positions", "seconds", "coffee"]
+        | None,
         tyro.conf.arg(help_behavior_hint="(optional)"),
     ] = None
     """Compare the changes of version 8, layer norm in deep stacks, the scale of the scores, dropout, version 10 with
-    GPT-2 by nanoGPT's recipe, characters with byte pairs, modern parts, or kinds of positions instead."""
+    GPT-2 by nanoGPT's recipe, characters with byte pairs, modern parts, kinds of positions, or recipes that take the
+    same seconds instead; or train by the modern recipe `coffee`."""
 
     idea: Annotated[str | None, tyro.conf.arg(metavar="MODULE", help_behavior_hint="(optional)")] = None
     """Compare version 10 with a model of your own: my_idea for a file my_idea.py in this folder (see lesson 14)."""

@@ -60,9 +60,6 @@ def page(content: dict[str, Any]) -> str:
     records = [record for row in content["rows"] for record in row["records"]]
     machines = sorted({f"{r['device']}, torch {r['torch']}, threads: {r['threads']}" for r in records})
     settings = records[0]["settings"]
-    tried = ", ".join(
-        f"{other['name']} with {other['rate']:g}: {other['exact']['val']:.1%}" for other in content["other_rates"]
-    )
     notes = [
         f"Each model has {records[0]['parameters']:,} parameters and learns from {settings['batch_size']} pairs of "
         f"numbers in a step. One pair in ten is held out, always together with the same pair in the other order. "
@@ -71,8 +68,8 @@ def page(content: dict[str, Any]) -> str:
         f"The change is the difference to the row of the same task, in percentage points of wrong answers; for the "
         f"products with steps shown, to those without. The verdict comes from a paired t-test over seeds (two-sided, "
         f"level {LEVEL:.0%}); a mean difference below {100 * SMALL:.1f} points counts as no difference.",
-        "Each row has the learning rate of its recipe. Two rows were also tried with half and with twice that rate, "
-        f"once each, with a seed that is not among the reported ones: {tried}.",
+        "Each row has the learning rate of its recipe, which was found with reversed answers and masked prompts; for "
+        "the other rows no rate of their own was searched for.",
         "With the steps shown an answer is about twice as long, so a training step costs more and has more characters "
         "to learn from; the number of steps and of pairs in a step is the same.",
         f"Trained on {'; and on '.join(machines)}.",

@@ -106,6 +106,39 @@ STUDIES = {
         "to compute. The pace is the median time of a training step, measured side by side for all rows, because the "
         "runs themselves may share their cores with other work.",
     ),
+    "seconds": Study(
+        "seconds",
+        "The same changes in the same seconds",
+        3,
+        "seconds",
+        columns=(
+            "version",
+            "what it adds",
+            "parameters",
+            "steps",
+            "rate",
+            "train loss",
+            "val loss",
+            "change",
+            "verdict",
+            "pace (ms)",
+            "at this pace (s)",
+        ),
+        note="The first five rows have the batches of version 10's recipe `laptop`, and about the same time: each has "
+        "as many steps as fit, by a pace that was measured on two quiet cores before the study. Each row keeps the "
+        "changes of the rows above it, and the last of the five is the recipe `laptop` of `babygpt.beyond.modern`. The "
+        "pace in the table is the median time of a training step, measured side by side for all rows, because the runs "
+        "themselves may share their cores with other work.",
+    ),
+    "coffee": Study(
+        "coffee",
+        "The lecture's loss on two cores",
+        1,
+        columns=("version", "parameters", "steps", "rate", "train loss", "val loss", "best val loss", "seconds"),
+        note="One run of the recipe `coffee` of `babygpt.beyond.modern`, on two cores of a CPU that had other work, "
+        "too. The lecture's version 10 ends at 1.48, on a GPU. Model and recipe are different, so this compares what "
+        "you get, and no single change.",
+    ),
     "parts": Study(
         "parts",
         "Modern parts, one at a time",

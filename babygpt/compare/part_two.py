@@ -2,6 +2,7 @@
 
 import importlib
 
+from babygpt.beyond import models
 from babygpt.beyond.models import LLAMA, NANOGPT
 from babygpt.compare.table import Row
 from babygpt.errors import UserError, require
@@ -46,6 +47,18 @@ RUNGS: dict[str, tuple[str, Recipe]] = {
     "triples": ("and for each triple", {"ngrams": 3}),
 }
 
+# The same changes, and one more, in the same seconds: each row has as many steps as fit into them on two quiet cores.
+SAME_SECONDS: dict[str, tuple[str, Recipe]] = {
+    "AdamW": ("version 10 with AdamW", dict(optimizer="adamw", learning_rate=3e-3, max_iters=1250)),
+    "Muon": (RUNGS["Muon"][0], dict(optimizer="muon", learning_rate=9e-3, max_iters=990)),
+    "RoPE": (RUNGS["RoPE"][0], dict(positions="rope", max_iters=925)),
+    "triples": ("a vector for each pair and each triple of characters, too", dict(ngrams=3, max_iters=900)),
+    "two blocks": (
+        "two blocks instead of three, a lower learning rate",
+        dict(n_layer=2, learning_rate=6e-3, max_iters=1240),
+    ),
+}
+
 
 def ladder_rows() -> list[Row]:
     """From version 10 with AdamW, whose learning rate is searched for, to the fastest recipe."""
@@ -56,6 +69,24 @@ def ladder_rows() -> list[Row]:
         settings = settings | changes
         rows.append(Row(name, "", adds, MODERN, settings, rows[-1].name, free=("optimizer", "learning_rate")))
     return rows
+
+
+def seconds_rows() -> list[Row]:
+    """The changes in the same seconds, and version 10's recipe `laptop` to its end."""
+    rows: list[Row] = []
+    settings = LADDER
+    for name, (adds, changes) in SAME_SECONDS.items():
+        settings = settings | changes | dict(eval_interval=changes["max_iters"] // 4)
+        before = rows[-1].name if rows else None
+        rows.append(Row(name, "", adds, MODERN, settings, before, free=(*changes, "eval_interval")))
+    laptop = VERSIONS[9].preset("laptop") | dict(device="cpu")
+    return [*rows, Row("v10 laptop", "", "version 10's recipe for a laptop", "babygpt.v10", laptop)]
+
+
+def coffee_rows() -> list[Row]:
+    """The modern recipe that takes as long as a coffee."""
+    settings = models.MODERN.preset("coffee") | dict(device="cpu")
+    return [Row("coffee", "", "the modern recipe coffee", MODERN, settings)]
 
 
 def idea_rows(module: str) -> list[Row]:

@@ -7,7 +7,16 @@ from pathlib import Path
 import torch
 
 from babygpt.compare.jobs import Job, read_record, training_text
-from babygpt.compare.part_two import idea_rows, ladder_rows, nanogpt_rows, part_rows, position_rows, token_rows
+from babygpt.compare.part_two import (
+    coffee_rows,
+    idea_rows,
+    ladder_rows,
+    nanogpt_rows,
+    part_rows,
+    position_rows,
+    seconds_rows,
+    token_rows,
+)
 from babygpt.compare.table import Row
 from babygpt.data import Corpus
 from babygpt.errors import UserError, require
@@ -94,7 +103,8 @@ def plan(
         return lecture_rows(parse_versions(versions), max_iters, quick)
     others = {"ablation": ablation_rows, "depth": depth_rows, "scale": scale_rows, "dropout": dropout_rows,
               "nanogpt": nanogpt_rows, "tokens": token_rows, "parts": part_rows,
-              "positions": position_rows, "modern": ladder_rows}  # fmt: skip
+              "positions": position_rows, "modern": ladder_rows, "seconds": seconds_rows,
+              "coffee": coffee_rows}  # fmt: skip
     if idea:
         rows = idea_rows(idea)
     else:

@@ -90,6 +90,8 @@ LESSON_14 = {
     "parts": ("version", "parameters", "rate", "val loss", "change", "verdict"),
     "positions": ("version", "rate", "1x", "2x", "4x"),
     "modern": ("version", "parameters", "val loss", "change", "verdict", "at this pace (s)"),
+    "coffee": ("version", "parameters", "steps", "train loss", "val loss", "seconds"),
+    "seconds": ("version", "parameters", "steps", "val loss", "change", "verdict", "at this pace (s)"),
 }  # the columns of its tables
 LESSON_15 = {"dates", "date-times"}
 # Blocks that a page may leave out.

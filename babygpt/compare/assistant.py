@@ -1,0 +1,67 @@
+"""The study of lesson 17: all stages from several seeds, and what the KL does against reward hacking.
+
+`python -m babygpt.compare.assistant --out-dir results`. Stages that are finished are not done again.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from babygpt.beyond.assistant.stages import AssistantConfig, Stages
+from babygpt.compare.assistant_page import files
+from babygpt.compare.records import circumstances
+from babygpt.compare.table import FIRST_SEED
+from babygpt.errors import require_within
+from babygpt.harness.files import write_atomically
+from babygpt.harness.runs import Run
+from babygpt.harness.terminal import run_command
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Train assistants from several seeds, and write what was found."""
+
+    out_dir: Path = Path("runs/compare-assistant")
+    """Folder for the page, the picture and the data."""
+
+    runs: Path = Path("runs/assistants")
+    """Folder for the runs, one folder for each seed."""
+
+    seeds: int = 3
+    """How many times all stages are run."""
+
+    scale: float = 1.0
+    """Share of the steps of each stage."""
+
+    def __post_init__(self) -> None:
+        require_within(self, 1, 100, "seeds")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Do the study as the command line says, and exit."""
+    run_command(StudyConfig, study, "python -m babygpt.compare.assistant", argv)
+
+
+def study(config: StudyConfig) -> None:
+    """Run all stages from each seed, and write assistant.json and what is drawn from it."""
+    with Run(config.out_dir).locked():
+        records = []
+        for seed in range(FIRST_SEED, FIRST_SEED + config.seeds):
+            folder = config.runs / str(seed)
+            made = folder / "made.json"
+            if not made.exists():
+                with Run(folder).locked():
+                    Stages(AssistantConfig(folder, seed, config.scale)).run()
+                    write_atomically(made, json.dumps(circumstances()).encode())
+            found = (json.loads(path.read_text(encoding="utf-8")) for path in (folder / "assistant.json", made))
+            records.append(next(found) | next(found))
+        content = {"records": records, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        for name, data in ({"assistant.json": text.encode()} | files(content)).items():
+            write_atomically(config.out_dir / name, data)
+    print((config.out_dir / "assistant.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
