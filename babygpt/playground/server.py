@@ -28,10 +28,9 @@ from babygpt.harness.web import Refused
 from babygpt.playground import writing
 from babygpt.playground.models import Player
 from babygpt.playground.requests import MAX_PROMPT, Question
-from babygpt.playground.writing import MAX_TOKENS
 
 PAGE = Path(__file__).with_name("page")
-TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 BODY = 65_536  # bytes of a request, at most
 AT_ONCE = 8  # requests that are answered at the same time, at most
 
@@ -99,12 +98,12 @@ def page_policy(page: str) -> str:
 
 
 class ModelsHandler(Handler):
-    """GET /models: which models there are, and what the page may ask for."""
+    """GET /models: which models there are, and how long a prompt may be."""
 
     def get(self) -> None:
-        """All of them, and the limits."""
+        """All of them."""
         players = [player.about() for player in self.desk.players.values()]
-        self.finish({"models": players, "maxPrompt": MAX_PROMPT, "maxTokens": MAX_TOKENS})
+        self.finish({"models": players, "maxPrompt": MAX_PROMPT})
 
 
 class AskHandler(Handler):
