@@ -99,7 +99,8 @@ def picture(content: dict[str, Any]) -> bytes:
             x = [evaluation["step"] for evaluation in histories[0]]
             y = [mean(e["val"] for e in evaluations) for evaluations in zip(*histories, strict=True)]
             ax.plot(x, y, color=COLORS[i], linestyle=STYLES[i], marker="o", markersize=3)
-            ends.append((row["name"].replace(", all steps on Shakespeare", ""), x[-1], y[-1], COLORS[i]))
+            name = row["name"].replace("all steps on Shakespeare", f"{x[-1]} steps")
+            ends.append((name, x[-1], y[-1], COLORS[i]))
         ax.set(xlabel="steps on Shakespeare", ylabel="validation loss (nats per character)")
         ax.set_title(f"{NAMES[part]} of Shakespeare")
         label_ends(ax, ends)

@@ -9,7 +9,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from babygpt.compare import dates_page, recorded, speed
+from babygpt.compare import arithmetic_page, dates_page, finetuning_page, recorded, speed
 from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
 from babygpt.compare.table import NOT_TRAINED, Row, as_markdown, cells, change, judge, markdown
@@ -60,12 +60,13 @@ def targets(root: Path = ROOT) -> dict[Path, bytes]:
             "dropout": dropouts(found["dropout"].rows),
         },
     }
-    dates = recorded.read("dates", root / "results")
-    lesson_15 = {"dates": dates_page.results(dates), "date-times": dates_page.times(dates)}
+    own = {name: recorded.read(name, root / "results") for name in OWN_PAGES}
+    tables = {block: draw(own[name]) for name, (_, blocks) in OWN_PAGES.items() for block, draw in blocks.items()}
     for page in lessons(root / "lessons"):
-        pages[page] = lesson_blocks(int(page.name[:2]), found) | lesson_15
+        pages[page] = lesson_blocks(int(page.name[:2]), found) | tables
     files = {root / "results" / name: content for result in found.values() for name, content in result.files().items()}
-    files |= {root / "results" / name: content for name, content in dates_page.files(dates).items()}
+    for name, (draw, _) in OWN_PAGES.items():
+        files |= {root / "results" / file: content for file, content in draw(own[name]).items()}
     for page, blocks in pages.items():
         require(page.exists(), f"{page} is missing: run this from a complete clone")
         text = page.read_text(encoding="utf-8")
@@ -93,9 +94,15 @@ LESSON_14 = {
     "coffee": ("version", "parameters", "steps", "train loss", "val loss", "seconds"),
     "seconds": ("version", "parameters", "steps", "val loss", "change", "verdict", "at this pace (s)"),
 }  # the columns of its tables
-LESSON_15 = {"dates", "date-times"}
+# Studies with a page of their own: what draws its files, and the blocks of the lessons that show its tables.
+OWN_PAGES = {
+    "dates": (dates_page.files, {"dates": dates_page.results, "date-times": dates_page.times}),
+    "arithmetic": (arithmetic_page.files, {"sums": arithmetic_page.results, "longer": arithmetic_page.longer}),
+    "finetuning": (finetuning_page.files, {"finetuning": finetuning_page.results}),
+}
 # Blocks that a page may leave out.
-OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens", *LESSON_14, *LESSON_15}
+OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens", *LESSON_14}
+OPTIONAL |= {block for _, blocks in OWN_PAGES.values() for block in blocks}
 SPLIT = {"v10 dropout", "v10 weights"}  # the two changes of version 10 on equal terms, each alone
 
 
