@@ -39,6 +39,22 @@ def obeyed(content: dict[str, Any]) -> str:
     return markdown(["after", *(f"{task}:" for task in tasks)], lines)
 
 
+def samples(content: dict[str, Any]) -> str:
+    """The first instruction of each task, and what three models of the first seed say to it."""
+    found, columns = content["records"][0]["samples"], ("pretrain", "sft", "ppo-0")
+    lines = [
+        {"prompt": code(prompt)} | {NAMES[key]: code(found[key][i]) for key in columns}
+        for i, prompt in enumerate(found["prompt"])
+    ]
+    return markdown(["prompt", *(NAMES[key] for key in columns)], lines)
+
+
+def code(text: str) -> str:
+    """A text for a cell of a table: newlines become arrows, and what is longer than 40 characters is cut."""
+    text = text.replace("\n", "↵")
+    return f"`{text[:40]}…`" if len(text) > 40 else f"`{text}`"
+
+
 def policies(content: dict[str, Any]) -> str:
     """The table of what reinforcement did: the answers of each policy at the end, and a verdict on what is liked."""
     lines, records = [], content["records"]
@@ -73,6 +89,8 @@ def page(content: dict[str, Any]) -> str:
         f"{seeds}, ± standard deviation. All models take the likeliest character. The pretrained model knows no "
         "special tokens: it gets the instruction and a newline, and what it writes is cut where the right answer ends.",
         obeyed(content),
+        "The first instruction of each task, and what the models of the first seed say (at most 40 characters):",
+        samples(content),
         "What reinforcement did to the task *voice*: 128 answers drawn to held-out prompts. The reward is the reward "
         f"model's; it puts {accuracy} percent of the held-out pairs in the right order. The KL is that to the SFT "
         "model, in nats per answer. The last column is the verdict of a paired t-test over seeds (two-sided, level "

@@ -13,7 +13,6 @@ from babygpt.beyond.assistant.policy import MEASURED
 from babygpt.harness.files import write_atomically
 from babygpt.harness.runs import Run
 from babygpt.harness.terminal import print_line
-from babygpt.model import LanguageModel
 from babygpt.tokenizer import CharTokenizer
 
 EXAMINED = 50  # held-out instructions of each task
@@ -26,13 +25,12 @@ def exam(corpus: Instructions) -> list[Instruction]:
     return [each for task in TASKS for each in corpus.draw("val", EXAMINED, generator, task)]
 
 
-def rates(model: LanguageModel, tokenizer: CharTokenizer, instructions: Sequence[Instruction]) -> dict[str, float]:
-    """The share of each task's instructions that a model obeys when it takes the likeliest tokens, and of `all`.
+def judge(tokenizer: CharTokenizer, instructions: Sequence[Instruction], answers: Sequence[str]) -> dict[str, float]:
+    """The share of each task's instructions that the answers obey, and of `all`.
 
     A model without special tokens cannot say where its answer ends. What it writes is cut where the right answer would
     end, and for `voice` behind two lines. That is generous: whatever comes behind is forgiven.
     """
-    answers = answer_all(model, tokenizer, [each.prompt for each in instructions])
     if not has_special_tokens(tokenizer):
         answers = [
             "\n".join(text.split("\n")[:2]) if each.task == "voice" else text[: len(each.answer)]
@@ -43,13 +41,18 @@ def rates(model: LanguageModel, tokenizer: CharTokenizer, instructions: Sequence
 
 def measure(folder: Path, corpus: Instructions, seed: int) -> dict[str, Any]:
     """What the runs in a folder can do, as JSON."""
-    content: dict[str, Any] = {"seed": seed, "obeyed": {}, "history": {}, "seconds": {}, "steps": {}}
+    content: dict[str, Any] = {"seed": seed, "obeyed": {}, "samples": {}, "history": {}, "seconds": {}}
+    asked = exam(corpus)
+    content["samples"]["prompt"] = [each.prompt for each in asked[::EXAMINED]]
     for name in (*STAGES, "reward"):
         run = Run(folder / name)
         history = run.read("last")["state"]["history"]
         content["history"][name], content["seconds"][name] = history, round(history[-1]["seconds"], 1)
         if name != "reward":
-            content["obeyed"][name] = rates(*run.load_model("last"), exam(corpus))
+            model, tokenizer = run.load_model("last")
+            answers = answer_all(model, tokenizer, [each.prompt for each in asked])
+            content["obeyed"][name] = judge(tokenizer, asked, answers)
+            content["samples"][name] = answers[::EXAMINED]
     return content
 
 
