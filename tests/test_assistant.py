@@ -245,6 +245,7 @@ def quick():
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(stages, "MODEL", TINY)
         recipes = {name: r | dict(batch_size=8, eval_iters=1, dtype="float32") for name, r in stages.RECIPES.items()}
+        recipes["ppo"] |= dict(max_iters=200)  # long enough to be killed between two evaluations
         monkeypatch.setattr(stages, "RECIPES", recipes)
         monkeypatch.setattr("babygpt.beyond.assistant.sft.ASKED", 4)
         monkeypatch.setattr("babygpt.beyond.assistant.policy.ASKED", 1)
