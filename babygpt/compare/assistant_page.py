@@ -72,13 +72,19 @@ def policies(content: dict[str, Any]) -> str:
                 "the rater": "" if key == "sft" else verdict(before, [1 - e["liked"] for e in last]),
             }
         )
-    return markdown(["answers of", "reward:", "liked, in %:", "words that exist, in %:", "KL:", "the rater"], lines)
+    columns = ["answers of", "reward:", "liked, in %:", "words that exist, in %:", "KL:"]
+    return markdown(columns + ["the rater"] * (len(records) > 1), lines)
 
 
 def page(content: dict[str, Any]) -> str:
     """The page, in Markdown."""
     records = content["records"]
-    seeds = f"{len(records)} seeds" if len(records) > 1 else "one seed: a single run, without a verdict"
+    several = len(records) > 1
+    seeds = f"{len(records)} seeds, ± standard deviation" if several else "one seed, so this is a single run"
+    judged = (
+        f" The last column is the verdict of a paired t-test over seeds (two-sided, level {LEVEL:.0%}) on the change "
+        "in what the rater likes, against SFT."
+    )
     machines = sorted({f"{r['device']}, torch {r['torch']}" for r in records})
     accuracy = spread([100 * r["history"]["reward"][-1]["accuracy"] for r in records], 0)
     minutes = spread([sum(r["seconds"].values()) / 60 for r in records], 1)
@@ -86,15 +92,14 @@ def page(content: dict[str, Any]) -> str:
         f"# {TITLE}",
         f"![{TITLE}](assistant.png)",
         "The share of held-out instructions that are obeyed, in percent, 50 of each task; "
-        f"{seeds}, ± standard deviation. All models take the likeliest character. The pretrained model knows no "
+        f"{seeds}. All models take the likeliest character. The pretrained model knows no "
         "special tokens: it gets the instruction and a newline, and what it writes is cut where the right answer ends.",
         obeyed(content),
         "The first instruction of each task, and what the models of the first seed say (at most 40 characters):",
         samples(content),
         "What reinforcement did to the task *voice*: 128 answers drawn to held-out prompts. The reward is the reward "
         f"model's; it puts {accuracy} percent of the held-out pairs in the right order. The KL is that to the SFT "
-        "model, in nats per answer. The last column is the verdict of a paired t-test over seeds (two-sided, level "
-        f"{LEVEL:.0%}) on the change in what the rater likes, against SFT.",
+        "model, in nats per answer." + (judged if several else ""),
         policies(content),
         f"Training took {minutes} minutes for all stages of a seed, without pairs and exams, on "
         f"{'; and on '.join(machines)}; other programs were running at the same time.",

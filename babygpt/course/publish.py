@@ -9,7 +9,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from babygpt.compare import arithmetic_page, dates_page, finetuning_page, recorded, speed
+from babygpt.compare import arithmetic_page, assistant_page, dates_page, finetuning_page, recorded, speed
 from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
 from babygpt.compare.table import NOT_TRAINED, Row, as_markdown, cells, change, judge, markdown
@@ -99,6 +99,10 @@ OWN_PAGES = {
     "dates": (dates_page.files, {"dates": dates_page.results, "date-times": dates_page.times}),
     "arithmetic": (arithmetic_page.files, {"sums": arithmetic_page.results, "longer": arithmetic_page.longer}),
     "finetuning": (finetuning_page.files, {"finetuning": finetuning_page.results}),
+    "assistant": (
+        assistant_page.files,
+        {"samples": assistant_page.samples, "obeyed": assistant_page.obeyed, "policies": assistant_page.policies},
+    ),
 }
 # Blocks that a page may leave out.
 OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens", *LESSON_14}
