@@ -310,6 +310,20 @@ def test_stages_that_are_killed_in_the_middle_go_on_and_end_with_the_same_weight
         assert all(torch.equal(old[key], new[key]) for key in old), name
 
 
+def test_ppo_that_is_stopped_between_two_updates_of_its_answers_goes_on_and_ends_with_the_same_weights(
+    quick, finished, tmp_path, monkeypatch
+):
+    def ctrl_c(trainer):
+        trainer.stop = type(trainer) is PPOTrainer and trainer.kl > 0 and trainer.step == 3
+
+    monkeypatch.setattr(stages, "PaceReport", lambda: ctrl_c)
+    assert all_stages(tmp_path / "all") == 130
+    monkeypatch.undo()
+    assert all_stages(tmp_path / "all") == 0
+    old, new = (Run(folder / "ppo").read("last")["state"]["model"] for folder in (finished, tmp_path / "all"))
+    assert all(torch.equal(old[key], new[key]) for key in old)
+
+
 def test_a_process_that_is_killed_leaves_a_folder_from_which_the_command_continues(tmp_path):
     """SIGKILL, in the middle of the first stage."""
     small = "from babygpt.beyond.assistant import stages; stages.MODEL.update(n_embd=16, n_layer=1); "

@@ -148,12 +148,14 @@ class Stages:
             with threads, stop_on_signal(trainer):
                 trainer.train(on_eval=lambda trainer: save_and_print(run, trainer), on_step=PaceReport())
             if trainer.stop and trainer.step < settings.max_iters:
+                while trainer.step % UPDATES:  # a checkpoint doesn't hold the answers that PPO is working on
+                    trainer.update()
                 run.save(trainer)
                 raise Stopped
         return run.load_model("last")[0]
 
     def settings(self, name: str) -> TrainConfig:
-        """The settings of a stage. Its steps are a multiple of UPDATES: no checkpoint splits a batch of answers."""
+        """The settings of a stage. Its steps are a multiple of UPDATES, because a checkpoint must not split a batch of answers."""
         recipe, scale = RECIPES[name], self.config.scale
         counts = {
             key: max(UPDATES, round(recipe[key] * scale) // UPDATES * UPDATES) for key in ("max_iters", "eval_interval")
