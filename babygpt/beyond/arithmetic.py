@@ -12,15 +12,14 @@ right answers on pairs of numbers that are never in training (exact match).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 
 from babygpt import cli, v10
 from babygpt.beyond.sums import END, Sums, Task
-from babygpt.cli import Command, python
-from babygpt.harness.checkpoints import Checkpoint
+from babygpt.beyond.task import TaskCommand, TaskRunConfig, TaskTrainer
+from babygpt.cli import python
 from babygpt.harness.runs import Run
 from babygpt.model import LanguageModel
 from babygpt.tokenizer import Tokenizer
@@ -72,7 +71,7 @@ def exact_match(model: LanguageModel, sums: Sums, drawn: Sequence[tuple[int, int
     return sum(task.is_right(a, b, answer) for (a, b), answer in zip(drawn, found, strict=True)) / len(drawn)
 
 
-class SumTrainer(Trainer):
+class SumTrainer(TaskTrainer):
     """A model that learns to calculate. Its `history` also holds `exact`, the share of right answers in validation."""
 
     def evaluate(self) -> dict[str, float]:
@@ -83,44 +82,15 @@ class SumTrainer(Trainer):
         )
         return super().evaluate() | {"exact": exact_match(self.model, self.corpus, drawn)}
 
-    def remark(self) -> str:
-        """The share of right answers at the last evaluation."""
-        return f", {self.history[-1]['exact']:.1%} of the answers right"
 
-
-@dataclass(frozen=True)
-class SumRunConfig:
-    """Where the results go."""
-
-    preset: str
-    """Recipe that gives all other flags their defaults: see `babygpt/beyond/models.py`."""
-
-    out_dir: Annotated[
-        Path | None,
-        tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: runs/arithmetic, numbered if taken)"),
-    ] = None
-    """Folder for the checkpoints, metrics, picture and sample."""
-
-    resume: bool = False
-    """Continue the run in --out-dir, or else the latest run of this model."""
-
-    shapes: bool = False
-    """Print the shape of every tensor in a forward pass, and stop."""
-
-
-class SumCommand(Command):
+class SumCommand(TaskCommand):
     """Training a model to calculate, from the command line."""
 
-    run_config = SumRunConfig
     trainer = SumTrainer
 
-    def load_corpus(self, config: SumRunConfig, settings: Mapping[str, Any]) -> Sums:
+    def load_corpus(self, config: TaskRunConfig, settings: Mapping[str, Any]) -> Sums:
         """The pairs of numbers, and what is asked about them."""
         return Sums.new(select(Task, settings))
-
-    def saved_choices(self, saved: Checkpoint) -> Mapping[str, Any]:
-        """Nothing: what the model calculates is among its sizes."""
-        return {}
 
     def sample(self, model: LanguageModel, trainer: Trainer) -> str:
         """Some pairs of the validation split, and what the model makes of them."""

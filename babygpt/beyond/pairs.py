@@ -1,22 +1,20 @@
 """Training on pairs of a source and a target: the loop of all models, with another batch and another evaluation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
 from babygpt import cli
 from babygpt.beyond.beam import beam_search, greedy
 from babygpt.beyond.dates import Dates, pad
 from babygpt.beyond.encoder_decoder import END, PAD
-from babygpt.cli import Command, python
+from babygpt.beyond.task import TaskCommand, TaskRunConfig, TaskTrainer
+from babygpt.cli import python
 from babygpt.data import Corpus
 from babygpt.errors import UserError
-from babygpt.harness.checkpoints import Checkpoint
 from babygpt.model import LanguageModel, evaluating
 from babygpt.tokenizer import Tokenizer
 from babygpt.training import Trainer
@@ -26,7 +24,7 @@ ROWS = 500  # sources that are translated at the same time
 SHOWN = 12  # pairs in the sample of a run
 
 
-class PairTrainer(Trainer):
+class PairTrainer(TaskTrainer):
     """A model in training on pairs. Its `history` also holds `exact`, the share of right answers in the validation."""
 
     def batch_loss(self) -> Tensor:
@@ -52,10 +50,6 @@ class PairTrainer(Trainer):
             found[split] = mean_loss(self.model, self.corpus, pairs)
             self.check_loss(found[split])
         return found | {"exact": exact_match(self.model, self.corpus, pairs)}
-
-    def remark(self) -> str:
-        """The share of right answers at the last evaluation."""
-        return f", {self.history[-1]['exact']:.1%} of the answers right"
 
 
 @torch.no_grad()
@@ -99,39 +93,14 @@ def translate(
     return answers
 
 
-@dataclass(frozen=True)
-class PairRunConfig:
-    """Where the results go."""
-
-    preset: str
-    """Recipe that gives all other flags their defaults: see `babygpt/beyond/models.py`."""
-
-    out_dir: Annotated[
-        Path | None,
-        tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: runs/encoder_decoder, numbered if taken)"),
-    ] = None
-    """Folder for the checkpoints, metrics, picture and sample."""
-
-    resume: bool = False
-    """Continue the run in --out-dir, or else the latest run of this model."""
-
-    shapes: bool = False
-    """Print the shape of every tensor in a forward pass, and stop."""
-
-
-class PairCommand(Command):
+class PairCommand(TaskCommand):
     """Training a model on pairs from the command line."""
 
-    run_config = PairRunConfig
     trainer = PairTrainer
 
-    def load_corpus(self, config: PairRunConfig, settings: Mapping[str, Any]) -> Corpus:
+    def load_corpus(self, config: TaskRunConfig, settings: Mapping[str, Any]) -> Corpus:
         """The dates."""
         return Dates.new()
-
-    def saved_choices(self, saved: Checkpoint) -> Mapping[str, Any]:
-        """Nothing: there is no other task."""
-        return {}
 
     def sample(self, model: LanguageModel, trainer: Trainer) -> str:
         """Some dates of the validation split, and what the model makes of them."""
