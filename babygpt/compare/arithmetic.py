@@ -3,9 +3,7 @@
 `python -m babygpt.compare.arithmetic --out-dir results`. A finished run leaves a record and is not done again.
 """
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -15,10 +13,8 @@ from babygpt.beyond.arithmetic import SumTrainer, exact_match
 from babygpt.beyond.models import ARITHMETIC
 from babygpt.beyond.sums import Sums, Task
 from babygpt.compare.arithmetic_page import files
-from babygpt.compare.records import Record, circumstances, run_all
+from babygpt.compare.records import Record, StudyConfig, circumstances, run_all, write_study
 from babygpt.compare.table import FIRST_SEED
-from babygpt.errors import require_within
-from babygpt.harness.files import write_atomically
 from babygpt.harness.runs import Run
 from babygpt.harness.terminal import run_command
 from babygpt.training import new_trainer
@@ -55,20 +51,10 @@ ROWS = [
 
 
 @dataclass(frozen=True)
-class ArithmeticConfig:
+class ArithmeticConfig(StudyConfig):
     """Train models to calculate, and write what was found."""
 
     out_dir: Path = Path("runs/compare-arithmetic")
-    """Folder for the page, the picture, the data and the records."""
-
-    seeds: int = 3
-    """Runs of each row."""
-
-    jobs: int = 2
-    """Runs at a time, each with one thread."""
-
-    def __post_init__(self) -> None:
-        require_within(self, 1, 100, "seeds", "jobs")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -89,11 +75,8 @@ def study(config: ArithmeticConfig) -> None:
                 for row in ROWS
             ],
             "pairs": EVAL_PAIRS,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        for name, data in ({"arithmetic.json": text.encode()} | files(content)).items():
-            write_atomically(config.out_dir / name, data)
+        write_study(config.out_dir, "arithmetic", content, files)
     print((config.out_dir / "arithmetic.md").read_text(encoding="utf-8"))
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from babygpt.compare.dates_page import spread
 from babygpt.compare.pictures import COLORS, STYLES, label_ends
-from babygpt.compare.table import markdown
+from babygpt.compare.records import machines
+from babygpt.compare.table import markdown, spread
 from babygpt.compare.verdict import LEVEL, SMALL, verdict
 from babygpt.harness.pictures import png
 
@@ -31,7 +31,7 @@ def results(content: dict[str, Any]) -> str:
             "steps": f"{settings['max_iters']:,}",
             "rate": f"{settings['learning_rate']:g}",
             "right answers": f"{1 - mean(shares):.1%}",
-            "wrong, in %": spread(shares),
+            "wrong, in %": spread([100 * share for share in shares], 2),
         }
         if row["before"]:
             base = [wrong(record) for record in found[row["before"]]]
@@ -58,7 +58,6 @@ def longer(content: dict[str, Any]) -> str:
 def page(content: dict[str, Any]) -> str:
     """The page, in Markdown."""
     records = [record for row in content["rows"] for record in row["records"]]
-    machines = sorted({f"{r['device']}, torch {r['torch']}, threads: {r['threads']}" for r in records})
     settings = records[0]["settings"]
     notes = [
         f"Each model has {records[0]['parameters']:,} parameters and learns from {settings['batch_size']} pairs of "
@@ -72,7 +71,7 @@ def page(content: dict[str, Any]) -> str:
         "the other rows no rate of their own was searched for.",
         "With the steps shown an answer is almost three times as long, so a training step costs more and has more "
         "characters to learn from; the number of steps and of pairs in a step is the same.",
-        f"Trained on {'; and on '.join(machines)}.",
+        f"Trained on {machines(records)}.",
         "Numbers with a digit more than in training: both numbers have exactly so many digits. The positions that such "
         "an answer needs are in the model's table, and some of them were never trained.",
     ]

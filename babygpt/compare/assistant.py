@@ -5,12 +5,11 @@
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from babygpt.beyond.assistant.stages import AssistantConfig, Stages
 from babygpt.compare.assistant_page import files
-from babygpt.compare.records import circumstances
+from babygpt.compare.records import circumstances, write_study
 from babygpt.compare.table import FIRST_SEED
 from babygpt.errors import require_within
 from babygpt.harness.files import write_atomically
@@ -19,7 +18,7 @@ from babygpt.harness.terminal import run_command
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class AssistantStudyConfig:
     """Train assistants from several seeds, and write what was found."""
 
     out_dir: Path = Path("runs/compare-assistant")
@@ -40,10 +39,10 @@ class StudyConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Do the study as the command line says, and exit."""
-    run_command(StudyConfig, study, "python -m babygpt.compare.assistant", argv)
+    run_command(AssistantStudyConfig, study, "python -m babygpt.compare.assistant", argv)
 
 
-def study(config: StudyConfig) -> None:
+def study(config: AssistantStudyConfig) -> None:
     """Run all stages from each seed, and write assistant.json and what is drawn from it."""
     with Run(config.out_dir).locked():
         records = []
@@ -56,10 +55,7 @@ def study(config: StudyConfig) -> None:
                     write_atomically(made, json.dumps(circumstances()).encode())
             found = (json.loads(path.read_text(encoding="utf-8")) for path in (folder / "assistant.json", made))
             records.append(next(found) | next(found))
-        content = {"records": records, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        for name, data in ({"assistant.json": text.encode()} | files(content)).items():
-            write_atomically(config.out_dir / name, data)
+        write_study(config.out_dir, "assistant", {"records": records}, files)
     print((config.out_dir / "assistant.md").read_text(encoding="utf-8"))
 
 

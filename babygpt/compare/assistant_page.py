@@ -1,13 +1,14 @@
 """The page, the tables and the picture of the study of assistants, from results/assistant.json."""
 
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from babygpt.beyond.assistant.instructions import TASKS
 from babygpt.compare.pictures import COLORS, STYLES, label_ends
-from babygpt.compare.table import markdown
+from babygpt.compare.records import machines
+from babygpt.compare.table import markdown, spread
 from babygpt.compare.verdict import LEVEL, verdict
 from babygpt.harness.pictures import png
 
@@ -21,11 +22,6 @@ NAMES = {
     "dpo": "DPO",
 }
 TRAINED = ("ppo-0", "ppo", "grpo", "dpo")
-
-
-def spread(values: list[float], digits: int) -> str:
-    """Mean and, for several seeds, standard deviation."""
-    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
 def obeyed(content: dict[str, Any]) -> str:
@@ -85,7 +81,6 @@ def page(content: dict[str, Any]) -> str:
         f" The last column is the verdict of a paired t-test over seeds (two-sided, level {LEVEL:.0%}) on the change "
         "in what the rater likes, against SFT."
     )
-    machines = sorted({f"{r['device']}, torch {r['torch']}" for r in records})
     accuracy = spread([100 * r["history"]["reward"][-1]["accuracy"] for r in records], 0)
     minutes = spread([sum(r["seconds"].values()) / 60 for r in records], 1)
     parts = [
@@ -102,7 +97,7 @@ def page(content: dict[str, Any]) -> str:
         "model, in nats per answer." + (judged if several else ""),
         policies(content),
         f"Training took {minutes} minutes for all stages of a seed, without pairs and exams, on "
-        f"{'; and on '.join(machines)}; other programs were running at the same time.",
+        f"{machines(records)}; other programs were running at the same time.",
     ]
     return "\n\n".join(parts) + "\n"
 

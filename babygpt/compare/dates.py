@@ -4,10 +4,8 @@
 """
 
 import importlib
-import json
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -19,10 +17,9 @@ from babygpt.beyond.models import DATES
 from babygpt.beyond.pairs import PairTrainer, exact_match, mean_loss
 from babygpt.compare.dates_page import files
 from babygpt.compare.jobs import device_name
-from babygpt.compare.records import circumstances, run_all
+from babygpt.compare.records import StudyConfig, circumstances, run_all, write_study
 from babygpt.compare.table import FIRST_SEED
 from babygpt.errors import require_within
-from babygpt.harness.files import write_atomically
 from babygpt.harness.runs import Run
 from babygpt.harness.terminal import run_command
 from babygpt.training import new_trainer
@@ -61,23 +58,16 @@ ROWS = [
 
 
 @dataclass(frozen=True)
-class DatesConfig:
+class DatesConfig(StudyConfig):
     """Train the models on dates, time their steps, and write what was found."""
 
     out_dir: Path = Path("runs/dates")
-    """Folder for the page, the picture, the data and the records."""
-
-    seeds: int = 3
-    """Runs of each model."""
-
-    jobs: int = 2
-    """Runs at a time, each with one thread."""
 
     max_iters: int = field(default=DATES["max_iters"])
     """Training steps of each run."""
 
     def __post_init__(self) -> None:
-        require_within(self, 1, 100, "seeds", "jobs")
+        super().__post_init__()
         require_within(self, 1, 10**6, "max_iters")
 
 
@@ -112,11 +102,8 @@ def study(config: DatesConfig) -> None:
             "pairs": EVAL_PAIRS,
             "search": {"seed": SEARCH_SEED, "losses": search},
             "times": step_times(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        for name, data in ({"dates.json": text.encode()} | files(content)).items():
-            write_atomically(config.out_dir / name, data)
+        write_study(config.out_dir, "dates", content, files)
     print((config.out_dir / "dates.md").read_text(encoding="utf-8"))
 
 

@@ -1,12 +1,13 @@
 """The page, the tables and the picture of the study of dates, from results/dates.json."""
 
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from babygpt.compare.pictures import COLORS, STYLES, label_ends
-from babygpt.compare.table import markdown
+from babygpt.compare.records import machines
+from babygpt.compare.table import markdown, spread
 from babygpt.compare.verdict import LEVEL, SMALL, verdict
 from babygpt.harness.pictures import png
 
@@ -32,18 +33,13 @@ def results(content: dict[str, Any]) -> str:
             "parameters": f"{records[0]['parameters']:,}",
             "rate": f"{records[0]['settings']['learning_rate']:g}",
             "right answers": f"{1 - mean(shares):.2%}",
-            "wrong, in %": spread(shares),
+            "wrong, in %": spread([100 * share for share in shares], 2),
         }
         if before:
             base = [wrong(record) for record in found[before]]
             line |= {"change": f"{100 * (mean(shares) - mean(base)):+.2f}", "verdict": verdict(base, shares)}
         lines.append(line)
     return markdown(COLUMNS, lines)
-
-
-def spread(shares: list[float]) -> str:
-    """Mean and standard deviation, in percent."""
-    return f"{100 * mean(shares):.2f}" + (f" ± {100 * stdev(shares):.2f}" if len(shares) > 1 else "")
 
 
 def times(content: dict[str, Any]) -> str:
@@ -60,7 +56,6 @@ def times(content: dict[str, Any]) -> str:
 def page(content: dict[str, Any]) -> str:
     """The page, in Markdown."""
     records = [record for row in content["rows"] for record in row["records"]]
-    machines = sorted({f"{r['device']}, torch {r['torch']}, threads: {r['threads']}" for r in records})
     settings, timed, search = records[0]["settings"], content["times"], content["search"]["losses"]
     tried = "; ".join(
         f"{name}: " + ", ".join(f"{rate} {loss:.4f}" for rate, loss in losses.items())
@@ -79,7 +74,7 @@ def page(content: dict[str, Any]) -> str:
         "steps, with a seed that is not among the reported ones; the other two rows have the Transformer's. Validation "
         "losses in the search: "
         f"{tried}.",
-        f"Trained on {'; and on '.join(machines)}.",
+        f"Trained on {machines(records)}.",
         f"How long a training step takes, for {timed['batch_size']} random pairs with T tokens in the source and T in "
         f"the target, in milliseconds: median and, in parentheses, quartiles of {timed['rounds']} steps. The models "
         f"took turns ({timed['device']}, torch {timed['torch']}, threads: {timed['threads']}).",

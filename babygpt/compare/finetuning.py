@@ -3,9 +3,7 @@
 `python -m babygpt.compare.finetuning --out-dir results`. A finished run leaves a record and is not done again.
 """
 
-import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -15,11 +13,9 @@ from babygpt import v10
 from babygpt.beyond.lora import add_lora, trained
 from babygpt.beyond.prose import both
 from babygpt.compare.finetuning_page import files
-from babygpt.compare.records import Record, circumstances, run_all
+from babygpt.compare.records import Record, StudyConfig, circumstances, run_all, write_study
 from babygpt.compare.table import FIRST_SEED
 from babygpt.data import Corpus
-from babygpt.errors import require_within
-from babygpt.harness.files import write_atomically
 from babygpt.harness.runs import Run
 from babygpt.harness.terminal import run_command
 from babygpt.training import Trainer, new_trainer
@@ -61,20 +57,12 @@ WAYS = [
 
 
 @dataclass(frozen=True)
-class FinetuningConfig:
+class FinetuningConfig(StudyConfig):
     """Pretrain, finetune, compare, and write what was found."""
 
     out_dir: Path = Path("runs/compare-finetuning")
-    """Folder for the page, the picture, the data and the records."""
-
-    seeds: int = 3
-    """Runs of each row."""
 
     jobs: int = 1
-    """Runs at a time, each with one thread."""
-
-    def __post_init__(self) -> None:
-        require_within(self, 1, 100, "seeds", "jobs")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -105,11 +93,8 @@ def study(config: FinetuningConfig) -> None:
             ],
             "pretraining": PRETRAINING,
             "search": {"seed": SEARCH_SEED, "losses": search},
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        for name, data in ({"finetuning.json": text.encode()} | files(content)).items():
-            write_atomically(config.out_dir / name, data)
+        write_study(config.out_dir, "finetuning", content, files)
     print((config.out_dir / "finetuning.md").read_text(encoding="utf-8"))
 
 

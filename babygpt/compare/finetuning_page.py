@@ -1,12 +1,13 @@
 """The page, the table and the picture of the study of finetuning, from results/finetuning.json."""
 
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from babygpt.compare.pictures import COLORS, STYLES, label_ends
-from babygpt.compare.table import markdown
+from babygpt.compare.records import machines
+from babygpt.compare.table import markdown, spread
 from babygpt.compare.verdict import LEVEL, SMALL, verdict
 from babygpt.harness.pictures import png
 
@@ -28,7 +29,7 @@ def results(content: dict[str, Any]) -> str:
             "steps": f"{content['pretraining']['max_iters']:,} + {steps}" if first["pretrained"] else steps,
             "trained weights": f"{first['trained']:,}",
             "rate": f"{first['settings']['learning_rate']:g}",
-            "val loss": f"{mean(losses):.3f}" + (f" ± {stdev(losses):.3f}" if len(losses) > 1 else ""),
+            "val loss": spread(losses),
         }
         if row["before"]:
             base = found[row["part"], row["before"]]
@@ -57,7 +58,6 @@ def untuned(content: dict[str, Any]) -> float:
 def page(content: dict[str, Any]) -> str:
     """The page, in Markdown."""
     records = [record for row in content["rows"] for record in row["records"]]
-    machines = sorted({f"{r['device']}, torch {r['torch']}, threads: {r['threads']}" for r in records})
     settings, before = records[0]["settings"], content["pretraining"]
     sizes = ", ".join(f"{NAMES[part]} has {n:,}" for part, n in sorted({(r["part"], r["characters"]) for r in records}))
     on_prose = mean({r["seed"]: r["prose"] for r in records if r["pretrained"]}.values())
@@ -81,7 +81,7 @@ def page(content: dict[str, Any]) -> str:
         f"{SMALL} nats counts as no difference.",
         "The learning rates are the best of a coarse grid, tried once each with a seed that is not among the reported "
         f"ones; the long runs from scratch have the rate of the short ones. Losses in the search: {tried}.",
-        f"Evaluations used {settings['eval_iters']} batches. Trained on {'; and on '.join(machines)}.",
+        f"Evaluations used {settings['eval_iters']} batches. Trained on {machines(records)}.",
     ]
     return "\n\n".join([f"# {TITLE}", f"![{TITLE}](finetuning.png)", results(content), *notes]) + "\n"
 

@@ -75,8 +75,13 @@ class Row:
         if None in losses:
             return "-"
         if len(losses) > 1:
-            return f"{mean(losses):.3f} ± {stdev(losses):.3f}"
-        return f"{losses[0]:.3f}" + (f" ± {self.records[0][which]['error']:.3f}" if which in ("train", "val") else "")
+            return spread(losses)
+        return spread(losses) + (f" ± {self.records[0][which]['error']:.3f}" if which in ("train", "val") else "")
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The mean and, for several seeds, the standard deviation."""
+    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
 def best(record: Record) -> dict[str, float]:
