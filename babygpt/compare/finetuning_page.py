@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from babygpt.compare.pictures import COLORS, STYLES, label_ends
+from babygpt.compare.pictures import COLORS, STYLES
 from babygpt.compare.records import machines
 from babygpt.compare.table import markdown, spread
 from babygpt.compare.verdict import LEVEL, SMALL, verdict
@@ -91,19 +91,17 @@ def picture(content: dict[str, Any]) -> bytes:
     figure = Figure(figsize=(13, 4.5), layout="constrained")
     parts = sorted({row["part"] for row in content["rows"]})
     for ax, part in zip(figure.subplots(1, 2, sharey=True), parts, strict=True):
-        ends = []
         for i, row in enumerate(row for row in content["rows"] if row["part"] == part):
             histories = [record["history"] for record in row["records"]]
             if not row["records"][0]["pretrained"]:
                 histories = [history[1:] for history in histories]  # the loss of random weights would flatten the rest
             x = [evaluation["step"] for evaluation in histories[0]]
             y = [mean(e["val"] for e in evaluations) for evaluations in zip(*histories, strict=True)]
-            ax.plot(x, y, color=COLORS[i], linestyle=STYLES[i], marker="o", markersize=3)
             name = row["name"].replace("all steps on Shakespeare", f"{x[-1]} steps")
-            ends.append((name, x[-1], y[-1], COLORS[i]))
+            ax.plot(x, y, color=COLORS[i], linestyle=STYLES[i], marker="o", markersize=3, label=name)
         ax.set(xlabel="steps on Shakespeare", ylabel="validation loss (nats per character)")
         ax.set_title(f"{NAMES[part]} of Shakespeare")
-        label_ends(ax, ends)
+        ax.legend(frameon=False)  # lines from the ends of the short curves would look like curves that go on
     figure.suptitle(TITLE)
     return png(figure, dpi=150)
 
