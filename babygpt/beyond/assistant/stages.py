@@ -155,7 +155,7 @@ class Stages:
         return run.load_model("last")[0]
 
     def settings(self, name: str) -> TrainConfig:
-        """The settings of a stage. Its steps are a multiple of UPDATES, because a checkpoint must not split a batch of answers."""
+        """The settings of a stage. Its steps are a multiple of UPDATES: a checkpoint must not split a batch of answers."""
         recipe, scale = RECIPES[name], self.config.scale
         counts = {
             key: max(UPDATES, round(recipe[key] * scale) // UPDATES * UPDATES) for key in ("max_iters", "eval_interval")
