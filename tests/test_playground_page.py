@@ -3,6 +3,7 @@
 import re
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -148,6 +149,48 @@ def test_the_bars_follow_the_sliders_at_once_and_are_what_a_token_is_drawn_from(
         shown = page.eval_on_selector_all(".bar", "bars => bars.map(bar => +bar.style.getPropertyValue('--share'))")
         assert shown == pytest.approx(probs[:10].tolist(), abs=1e-3)
     assert "written with other settings" in page.inner_text("#panel")
+
+
+def hold(monkeypatch, function):
+    """Let a function of `writing` wait from now on, until the event that this returns is set."""
+    go, original = threading.Event(), getattr(writing, function)
+    monkeypatch.setattr(writing, function, lambda *what: go.wait(10) and original(*what))
+    return go
+
+
+def test_an_answer_for_a_view_that_has_been_left_does_not_touch_the_next_one(visit, monkeypatch):
+    page = visit(SHORT + "&off=0.3")
+    wait_until_written(page)
+    asked, go = [], hold(monkeypatch, "attention")
+    page.on("request", lambda request: asked.append(request.url.rsplit("/")[-1]))
+    page.click("#view-attention")
+    page.click("#view-write")
+    with page.expect_response("**/attention"):
+        go.set()
+    page.wait_for_timeout(200)
+    looks = "all => all.filter(e => e.style.getPropertyValue('--look') !== '0' || e.matches('.from, .dim')).length"
+    assert page.eval_on_selector_all("#text > *", looks) == 0
+    page.hover("#token-8")
+    assert page.eval_on_selector_all("#text > *", looks) == 0
+    assert asked == ["attention"] and page.inner_text("#status").startswith("Done: 36")
+    page.click("#view-attention")  # the answer was kept
+    page.wait_for_selector("#says")
+    assert asked.count("attention") == 1
+
+
+def test_the_bars_follow_the_sliders_after_a_late_answer_about_another_position(visit, monkeypatch):
+    page = visit(SHORT + "&at=12")
+    page.wait_for_selector(".bar")
+    go = hold(monkeypatch, "alternatives")
+    page.focus("#text")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    with page.expect_response("**/alternatives"):
+        go.set()
+    page.wait_for_timeout(200)
+    before = page.inner_text(".bar .number >> nth=0")
+    page.locator("#temperature").fill("0.2")
+    assert page.inner_text(".bar .number >> nth=0") != before
 
 
 def test_a_head_is_switched_off_and_loss_and_text_change(visit, players):

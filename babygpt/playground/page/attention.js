@@ -15,7 +15,7 @@ export async function showAttention(app) {
   }
   const ids = text.tokens.slice(0, state.at < 0 ? undefined : state.at + 1).map((token) => token.id);
   if (!ids.length) return [];
-  const { start, weights } = await ask("/attention", { models: [model.name], ids, off: state.off });
+  const { start, weights } = await ask("/attention", { models: [model.name], ids, off: state.off }, app.looking.signal);
   const [layer, head] = clampHead(state.head, model.heads);
   state.head = [layer, head];
   const says = make("p", { id: "says" });
@@ -121,7 +121,7 @@ async function compare(app, box) {
   app.say(`Writing with ${count} off ...`);
   try {
     const ids = tokens.map((token) => token.id);
-    const { surprises } = await ask("/score", { models: [model.name], ids, off: state.off });
+    const { surprises } = await ask("/score", { models: [model.name], ids, off: state.off }, signal);
     const [before, after] = [tokens.map((token) => token.surprise), surprises].map((list) => mean(list.slice(1)));
     box.append(make("p", { class: "verdict" }, `The loss of this text is ${before.toFixed(3)}, and with ${count} off ${after.toFixed(3)}.`));
     const written = make("div", { class: "text small" });

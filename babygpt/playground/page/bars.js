@@ -42,7 +42,7 @@ export async function showBars(app) {
   if (!token) return [hint(text.tokens.length ? `Choose a ${model.unit} to see what else could have come.` : "")];
   if (state.at === 0) return [hint("Nothing comes before the first one, so there is nothing to predict it from.")];
   const ids = text.tokens.slice(0, state.at).map((before) => before.id);
-  const answer = await ask("/alternatives", { models: [model.name], ids });
+  const answer = await ask("/alternatives", { models: [model.name], ids }, app.looking.signal);
   const place = make("div");
   app.slide = () => place.replaceChildren(...draw(app, answer, token));
   app.slide();

@@ -14,7 +14,8 @@ export async function showLayers(app) {
   const end = state.at < 0 ? text.tokens.length : Math.max(1, state.at);
   const before = text.tokens.slice(0, end);
   if (!before.length) return [];
-  const { start, layers } = await ask("/lens", { models: [model.name], ids: before.map((token) => token.id), off: [] });
+  const ids = before.map((token) => token.id);
+  const { start, layers } = await ask("/lens", { models: [model.name], ids, off: [] }, app.looking.signal);
   const first = Math.max(start, end - COLUMNS);
   const positions = Array.from({ length: end - first }, (_, n) => first + n);
   const head = make("tr", {}, make("th", { scope: "col" }, "read so far"),

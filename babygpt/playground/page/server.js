@@ -10,15 +10,19 @@ const GONE = "The server has stopped. Start it again with: python -m babygpt.pla
 const BROKEN = "Something went wrong in the server, so the text ends here. Its terminal says what.";
 export const NOT_RECORDED = "This page is a recording. It holds only what had been looked at when it was saved.";
 
-/** The answer to a question. The same question is asked once. */
-export async function ask(path, question) {
+/** The answer to a question. The same question is asked once. An answer that comes after the signal is kept for later. */
+export async function ask(path, question, signal) {
   const key = JSON.stringify([path, question]);
-  if (answers.has(key)) return answers.get(key);
-  if (recording) throw new Error(NOT_RECORDED);
-  const response = await post(path, question);
-  const answer = await response.json();
-  keep(key, answer);
-  return answer;
+  try {
+    if (answers.has(key)) return answers.get(key);
+    if (recording) throw new Error(NOT_RECORDED);
+    const response = await post(path, question);
+    const answer = await response.json();
+    keep(key, answer);
+    return answer;
+  } finally {
+    signal.throwIfAborted(); // whoever asked has been replaced, and must not touch the page
+  }
 }
 
 /** Call `onLine` with each token that the server sends, until it is done or the signal stops it. A text is sent once. */
