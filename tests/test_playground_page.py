@@ -350,12 +350,22 @@ def test_what_the_server_refuses_is_said_on_the_page(visit):
 
 @pytest.mark.parametrize(
     "state",
-    ["view=nowhere&at=x&off=1.x&head=9&count=", "at=999&head=7.7&model=v99", "%&=&==&at=-5", "view=attention&head=7.7"],
+    ["view=nowhere&at=x&off=1.x&head=9&count=", "head=7.7&model=v99", "%&=&==&at=-5", "view=attention&head=7.7"]
+    + ["view=constructor&toString=1&__proto__=x", "seed=1.5&topK=1.5"]
+    + [f"view={view}&at={at}" for view in ("write", "attention", "layers", "versions") for at in (999, 1.5)],
 )
 def test_an_address_that_makes_no_sense_still_gets_a_page(visit, state):
     page = visit(state + "&prompt=To&count=9")
     wait_until_written(page)
-    assert text_of(page).startswith("To") and page.is_hidden("#trouble")
+    text = text_of(page) if "versions" not in state else page.text_content(".version .text >> nth=0")
+    assert text.startswith("To") and page.is_hidden("#trouble")
+
+
+def test_a_token_with_the_name_of_something_in_javascript_is_read_aloud_as_it_is(visit, monkeypatch):
+    monkeypatch.setattr(writing, "name", lambda tokenizer, token: "constructor")
+    page = visit(SHORT + "&at=12")
+    page.wait_for_selector(".bar")
+    assert page.get_attribute(".bar >> nth=0", "aria-label").startswith("constructor, ")
 
 
 def test_controls_can_be_hidden_and_the_address_says_so(visit):

@@ -21,7 +21,7 @@ export function visible(text) {
 /** A character as it is read aloud. */
 export function spoken(text) {
   const names = { " ": "space", "\n": "line break", "\t": "tab", "": "part of a character" };
-  return names[text] ?? text;
+  return Object.hasOwn(names, text) ? names[text] : text; // a token can be called "constructor"
 }
 
 /** A share of 1 in percent, never rounded to 0 or 100 unless it is that. */

@@ -11,7 +11,8 @@ export async function showLayers(app) {
   if (!model.layers.length) {
     return [make("p", {}, "This version has no blocks: there is nothing to read between the embedding and the end. Versions 8 to 10 have three each.")];
   }
-  const end = state.at < 0 ? text.tokens.length : Math.max(1, state.at);
+  const all = text.tokens.length;
+  const end = state.at < 0 ? all : Math.min(all, Math.max(1, state.at));
   const before = text.tokens.slice(0, end);
   if (!before.length) return [];
   const ids = before.map((token) => token.id);

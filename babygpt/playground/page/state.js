@@ -5,16 +5,18 @@ const DEFAULTS = {
   at: -1, choices: [], off: [], head: [0, 0], bare: false,
 };
 
+const WHOLE = ["seed", "topK", "count", "at"];
+
 export const VIEWS = { write: "Write", attention: "Attention", layers: "Layers", versions: "Versions 1 to 10" };
 
 /** The state in the part of an address after the #. What cannot be understood is left out. */
 export function readState(hash) {
   const state = structuredClone(DEFAULTS);
   for (const [name, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
-    const value = name in DEFAULTS ? read(text, DEFAULTS[name]) : undefined;
-    if (value !== undefined) state[name] = value;
+    const value = Object.hasOwn(DEFAULTS, name) ? read(text, DEFAULTS[name]) : undefined;
+    if (value !== undefined && !(WHOLE.includes(name) && !Number.isInteger(value))) state[name] = value;
   }
-  if (!(state.view in VIEWS)) state.view = DEFAULTS.view;
+  if (!Object.hasOwn(VIEWS, state.view)) state.view = DEFAULTS.view;
   if (state.head.length !== 2 || Array.isArray(state.head[0])) state.head = DEFAULTS.head;
   return state;
 }
