@@ -496,6 +496,12 @@ def test_every_question_about_a_text_has_an_answer(address):
     assert about["v1"]["sees"] == 1 and about["bytes"]["unit"] == "token"
 
 
+def test_a_token_is_whole_unless_it_holds_a_part_of_a_character(address):
+    tokens = json.loads(ask(f"{address}/alternatives", {"models": ["bytes"], "ids": [97]})[1])["tokens"]
+    assert [token["whole"] for token in tokens] == [token["id"] < 128 for token in tokens]
+    assert {token["whole"] for token in tokens} == {True, False}
+
+
 # The command
 
 

@@ -135,6 +135,61 @@ def test_another_character_is_chosen_and_the_text_goes_on_from_there_also_from_i
     assert text_of(page) == after
 
 
+def take_another(page, kind=r"."):
+    """Choose the first bar that isn't in the text and whose name fits a pattern; return its name."""
+    page.wait_for_selector(".bar")
+    bars = [bar for bar in page.locator(".bar").all() if "in the text" not in bar.inner_text()]
+    name, bar = next(
+        (name, bar) for bar in bars if re.fullmatch(kind, name := bar.locator(".name").inner_text(), re.DOTALL)
+    )
+    bar.click()
+    return name.replace("␣", " ").replace("⏎", "\n")
+
+
+def test_a_choice_near_the_end_of_the_longest_text_has_an_address_that_works(visit):
+    page = visit("model=v1&count=1000&at=1000")
+    take_another(page)
+    page.wait_for_function("() => document.getElementById('status').textContent === 'Done: 1006 characters.'")
+    text = text_of(page)
+    assert "count=1000" in page.url
+    page.reload()
+    wait_until_written(page)
+    assert text_of(page) == text and page.is_hidden("#trouble")
+
+
+def test_a_choice_within_the_prompt_changes_it_and_keeps_the_sliders(visit, players):
+    page = visit(SHORT + "&at=3")
+    page.wait_for_selector(".bar")
+    page.locator("#temperature").fill("0.5")
+    prompt = "ROM" + take_another(page)
+    page.wait_for_function("prompt => document.getElementById('prompt').value === prompt", arg=prompt)
+    wait_until_written(page)
+    assert page.input_value("#temperature") == "0.5" and "temperature=0.5" in page.url
+    assert text_of(page) == written_by(players["v10"], prompt, 30, temperature=0.5)
+
+
+@pytest.mark.parametrize(("prompt", "kind"), [("ab", "<..>"), ("%C3%A9", ".*")])
+def test_a_part_of_a_character_does_not_get_into_a_prompt(visit, prompt, kind):
+    page = visit(f"model=bytes&prompt={prompt}&count=3&at=1")
+    wait_until_written(page)
+    before = page.input_value("#prompt")
+    take_another(page, kind)
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert page.inner_text("#trouble").startswith("A prompt can't hold a part of a character")
+    assert page.input_value("#prompt") == before
+
+
+def test_a_part_of_a_character_that_is_chosen_is_shown_as_from_its_address(visit):
+    page = visit("model=bytes&prompt=ab&count=9&at=5")
+    take_another(page, "<..>")
+    page.wait_for_function("() => document.getElementById('text').children.length > 11")
+    wait_until_written(page)
+    text = text_of(page)
+    page.reload()
+    wait_until_written(page)
+    assert text_of(page) == text
+
+
 def test_the_bars_follow_the_sliders_at_once_and_are_what_a_token_is_drawn_from(visit, players):
     page = visit(SHORT + "&at=12")
     page.wait_for_selector(".bar")
@@ -438,6 +493,7 @@ def test_everything_can_be_done_with_the_keyboard_and_the_focus_is_visible(visit
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.getElementById('status').textContent.startsWith('Done')")
     assert text_of(page)[:3] == before[:3] and text_of(page)[3] != before[3]
+    assert page.evaluate("document.activeElement.id") == "text"
 
 
 def test_the_text_is_large_enough_for_the_last_row(visit):

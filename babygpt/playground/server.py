@@ -27,7 +27,7 @@ from babygpt.harness import web
 from babygpt.harness.web import Refused
 from babygpt.playground import writing
 from babygpt.playground.models import Player
-from babygpt.playground.requests import MAX_PROMPT, Question
+from babygpt.playground.requests import MAX_COUNT, MAX_PROMPT, Question
 
 PAGE = Path(__file__).with_name("page")
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
@@ -98,12 +98,12 @@ def page_policy(page: str) -> str:
 
 
 class ModelsHandler(Handler):
-    """GET /models: which models there are, and how long a prompt may be."""
+    """GET /models: which models there are, and how long a prompt and a text may be."""
 
     def get(self) -> None:
         """All of them."""
         players = [player.about() for player in self.desk.players.values()]
-        self.finish({"models": players, "maxPrompt": MAX_PROMPT})
+        self.finish({"models": players, "maxPrompt": MAX_PROMPT, "maxCount": MAX_COUNT})
 
 
 class AskHandler(Handler):

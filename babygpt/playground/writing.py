@@ -101,7 +101,10 @@ def alternatives(player: Player, ids: Sequence[int], off: Collection[HeadName] =
     """
     window = torch.tensor([ids[-player.model.config.block_size :]])  # (1, T)
     logs, order = F.log_softmax(player.inside.logits(window, off)[0, -1], dim=0).sort(descending=True, stable=True)
-    likeliest = [{"id": i, "text": name(player.tokenizer, i)} for i in order[:LIKELIEST].tolist()]
+    likeliest = [
+        {"id": i, "text": name(player.tokenizer, i), "whole": is_whole(player.tokenizer, i)}
+        for i in order[:LIKELIEST].tolist()
+    ]
     return {"tokens": likeliest, "logs": [round(log, 4) for log in logs.tolist()]}
 
 
@@ -145,10 +148,14 @@ def lens(player: Player, ids: Sequence[int], off: Collection[HeadName] = ()) -> 
 
 def name(tokenizer: Tokenizer, token: int) -> str:
     """The text of a token on its own, or its bytes if they are not whole characters."""
-    text = tokenizer.decode([token])
-    if "\N{REPLACEMENT CHARACTER}" in text and hasattr(tokenizer, "token_bytes"):
-        return "".join(f"<{byte:02x}>" for byte in tokenizer.token_bytes(token))
-    return text
+    if is_whole(tokenizer, token):
+        return tokenizer.decode([token])
+    return "".join(f"<{byte:02x}>" for byte in tokenizer.token_bytes(token))
+
+
+def is_whole(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether a token is made of whole characters. Where tokens are bytes, it may hold a part of one."""
+    return "\N{REPLACEMENT CHARACTER}" not in tokenizer.decode([token]) or not hasattr(tokenizer, "token_bytes")
 
 
 class Shown:

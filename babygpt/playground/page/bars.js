@@ -68,7 +68,7 @@ function draw(app, answer, token) {
         type: "button",
         class: "bar",
         "aria-label": `${spoken(other.text)}, ${percent(shares[rank])}${inText ? ", in the text" : ""}`,
-        click: () => app.take(app.state.at, { ...other, surprise: -answer.logs[rank] }),
+        click: () => app.take(app.state.at, other),
       },
       make("span", { class: "name" }, visible(other.text)),
       make("span", { class: "track" }, make("span", { class: "raw" }), make("span", { class: "share" })),

@@ -3,7 +3,6 @@
 import { find } from "dom";
 
 const SLIDERS = ["temperature", "topK", "topP"];
-const MAX_COUNT = 1000, MAX_SEED = 2 ** 31 - 1;
 
 /** Where the sliders are now. The text may have been written with other settings. */
 export const sliders = () => Object.fromEntries(SLIDERS.map((name) => [name, Number(find(name).value)]));
@@ -31,8 +30,8 @@ export function readControls() {
     ...sliders(),
     prompt: find("prompt").value,
     free: find("free").checked,
-    seed: whole("seed", 0, MAX_SEED),
-    count: whole("count", 1, MAX_COUNT),
+    seed: within("seed", find("seed").value),
+    count: within("count", find("count").value),
   };
 }
 
@@ -53,7 +52,8 @@ function showSliders() {
   find("topP-value").textContent = topP.toFixed(2);
 }
 
-function whole(id, least, most) {
-  const number = Math.round(Number(find(id).value)) || least;
-  return Math.min(most, Math.max(least, number));
+/** The whole number closest to a value that a field allows. */
+export function within(id, value) {
+  const { min, max } = find(id);
+  return Math.min(max, Math.max(min, Math.round(value) || min));
 }

@@ -2,7 +2,7 @@
 
 import { showAttention } from "attention";
 import { showBars } from "bars";
-import { asWritten, fillControls, onSlide, readControls, setSliders, sliders } from "controls";
+import { asWritten, fillControls, onSlide, readControls, setSliders, sliders, within } from "controls";
 import { find, make, mean } from "dom";
 import { showLayers } from "lens";
 import { asOneFile, download } from "save";
@@ -13,7 +13,8 @@ import { showVersions } from "versions";
 
 const PANELS = { write: showBars, attention: showAttention, layers: showLayers, versions: showVersions };
 const STOPPED = "stopped", REPLACED = "replaced";
-const ONWARD = 40; // tokens that follow a chosen one, at least
+const ONWARD = 40; // tokens that follow a chosen one, at least, if the text may be that long
+const PARTIAL = "A prompt can't hold a part of a character: choose another token or another position.";
 
 const app = {
   state: readState(recording ? recording.hash : location.hash),
@@ -112,8 +113,11 @@ function take(position, other) {
   const before = text.tokens.slice(0, position);
   const given = text.tokens.filter((token) => !token.written).length;
   if (position < given) {
-    Object.assign(state, { prompt: before.map((token) => token.text).join("") + other.text, choices: [], at: -1 });
+    if (!other.whole || before.at(-1).text === "") return app.complain(new Error(PARTIAL));
+    const prompt = before.map((token) => token.text).join("") + other.text;
+    Object.assign(state, sliders(), { prompt, choices: [], at: -1 });
     fillControls(state);
+    text.box.focus(); // the bar that had it makes way
     return write();
   }
   // What stays was written with the settings of then. If the sliders have moved, every token of it becomes a choice.
@@ -121,9 +125,10 @@ function take(position, other) {
     ? state.choices.filter(([at]) => at < position)
     : before.slice(given).map((token, n) => [given + n, token.id]);
   Object.assign(state, sliders(), { choices: [...earlier, [position, other.id]], at: position });
-  state.count = Math.max(state.count, position - given + 1 + ONWARD);
+  state.count = within("count", Math.max(state.count, position - given + 1 + ONWARD));
   fillControls(state);
-  return write([...before, { ...other, number: text.tokens[position].number, written: true }]);
+  text.box.focus();
+  return write(before);
 }
 
 // What is shown
@@ -195,6 +200,8 @@ function submit(event) {
   return write();
 }
 
+const limits = () => ({ maxPrompt: find("prompt").maxLength, maxCount: find("count").max });
+
 /** Choose a model: the one of that name, or else the first run of one's own, or else the largest version. */
 function pickModel(name) {
   const find = (wanted) => app.models.find((model) => model.name === wanted);
@@ -207,7 +214,7 @@ async function save() {
     const { state, text, models } = app;
     const written = [JSON.stringify(["/write", app.question({})]), text.tokens];
     const answers = state.view === "versions" ? everything() : [...everything(), written];
-    const saved = { hash: writeState(state), sliders: sliders(), models: { models }, answers };
+    const saved = { hash: writeState(state), sliders: sliders(), models: { models, ...limits() }, answers };
     download(`playground-${state.view}.html`, await asOneFile(saved));
     app.say(`Saved as playground-${state.view}.html.`);
   } catch (error) {
@@ -220,9 +227,10 @@ async function start() {
     find("views").append(make("button", { type: "button", id: `view-${view}`, click: () => look(view) }, name));
   }
   try {
-    const { models, maxPrompt } = await readModels();
+    const { models, maxPrompt, maxCount } = await readModels();
     app.models = models;
     find("prompt").maxLength = maxPrompt;
+    find("count").max = maxCount;
   } catch (error) {
     app.complain(error);
     return;
