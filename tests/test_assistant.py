@@ -1,6 +1,7 @@
 """The assistant: instructions, the stages and their table, the chat; and that training does what the lesson says."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import torch.nn.functional as F
 from babygpt import v10
 from babygpt.beyond import chat
 from babygpt.beyond.assistant import answers, heads, ppo, report, reward, stages
+from babygpt.beyond.assistant.dpo import DPOTrainer
 from babygpt.beyond.assistant.grpo import GRPOTrainer
 from babygpt.beyond.assistant.instructions import (
     LONGEST,
     MAX_ANSWER,
+    MAX_PROMPT,
     SPECIAL,
     TASKS,
     Instructions,
@@ -176,12 +179,30 @@ def test_a_reward_model_reads_an_answer_and_nothing_behind_its_end(corpus):
     model, encode = new_model(module=heads), corpus.tokenizer.encode
     torch.nn.init.normal_(model.score_head.weight)
     text = ("Go on as All: x", "All:\nGood night!")
-    alone = reward.score_texts(model, corpus.tokenizer, [text])
-    batch = reward.score_texts(model, corpus.tokenizer, [text, ("Go on as All: xyz", "All:\nA much longer answer.")])
+    alone = reward.score_texts(model, corpus, [text])
+    batch = reward.score_texts(model, corpus, [text, ("Go on as All: xyz", "All:\nA much longer answer.")])
     assert alone.item() == pytest.approx(batch[0].item(), abs=1e-5)
     prompt = torch.tensor([answers.encode_prompt(corpus.tokenizer, text[0])])
     padded = torch.tensor([[*encode(text[1]), 67, 67, 67]])
     assert reward.score(model, prompt, padded, 67).item() == pytest.approx(alone.item(), abs=1e-5)
+
+
+def test_the_longest_answer_to_the_longest_prompt_just_fits_and_both_ways_to_score_it_agree(corpus):
+    """It has no end."""
+    model = new_model(module=heads)
+    torch.nn.init.normal_(model.score_head.weight)
+    text = ("x" * MAX_PROMPT, "e" * (MAX_ANSWER + 1))
+    prompt = torch.tensor([answers.encode_prompt(corpus.tokenizer, text[0])])
+    answer = torch.tensor([corpus.encode_answer(text[1])])
+    assert prompt.shape[1] + answer.shape[1] == model.config.block_size
+    scores = model.both(torch.cat((prompt, answer), dim=1))[1][0, prompt.shape[1] :]
+    assert reward.score(model, prompt, answer, 67).item() == pytest.approx(scores.sum().item(), abs=1e-4)
+    assert reward.score_texts(model, corpus, [text]).item() == pytest.approx(scores.sum().item(), abs=1e-4)
+
+
+def test_an_answer_that_was_cut_has_no_end_and_every_other_one_has(corpus):
+    end = corpus.tokenizer.encode(SPECIAL)[2]
+    assert corpus.encode_answer("e" * MAX_ANSWER)[-1] == end and end not in corpus.encode_answer("e" * (MAX_ANSWER + 1))
 
 
 def test_a_reward_model_learns_the_order_of_pairs_that_it_has_not_seen(corpus):
@@ -205,14 +226,93 @@ def policy_trainer(corpus, kind, kl=0.1, **settings):
     return kind(model, corpus, config, new_model(seed=9), judge, kl)
 
 
-def test_the_rewards_of_ppo_are_the_score_at_the_last_token_and_the_kl_at_every_token(corpus, monkeypatch):
-    trainer, seen = policy_trainer(corpus, PPOTrainer), []
-    monkeypatch.setattr(ppo.objectives, "gae", lambda earned, values: seen.append(earned.clone()) or earned)
-    trainer.batch_loss()
-    r = trainer.rollouts
-    kl = ((r.old - r.reference) * r.real).sum(dim=1)
-    assert torch.allclose(seen[0].sum(dim=1), r.scores - 0.1 * kl, atol=1e-4)
-    assert (seen[0][r.real == 0] == 0).all()
+def test_every_policy_is_asked_the_same_held_out_prompts(corpus, monkeypatch):
+    """Also if its answers are shorter, and use fewer random numbers."""
+    asked = {}
+    for bias in (0.0, 20.0):
+        trainer = policy_trainer(corpus, GRPOTrainer)
+        trainer.model.lm_head.bias.data[trainer.end] += bias
+        module, found = sys.modules["babygpt.beyond.assistant.policy"], asked.setdefault(bias, [])
+        monkeypatch.setattr(
+            module, "write", lambda m, p, *a, to=found, **k: to.append(p) or answers.write(m, p, *a, **k)
+        )
+        trainer.evaluate()
+    assert all(map(torch.equal, asked[0.0], asked[20.0])) and len({p.shape[1] for p in asked[0.0]}) > 1
+
+
+def ppo_by_hand(trainer):
+    """The advantages and the returns of a batch of answers, one answer and one token at a time."""
+    r, lam = trainer.rollouts, 0.95
+    advantages, returns = torch.zeros_like(r.real), torch.zeros_like(r.real)
+    for row in range(len(r.real)):
+        n = int(r.real[row].sum())
+        value = []
+        for t in range(n):
+            before = torch.cat((r.prompts[row], r.answers[row, :t]))[None]  # all that is read before token t is drawn
+            value.append(trainer.model.both(before)[1][0, -1].item())
+        later = 0.0
+        for t in reversed(range(n)):
+            earned = -trainer.kl * (r.old[row, t] - r.reference[row, t]) + (r.scores[row] if t == n - 1 else 0)
+            later = earned + (value[t + 1] if t + 1 < n else 0) - value[t] + lam * later
+            advantages[row, t], returns[row, t] = later, later + value[t]
+    real = r.real.bool()
+    spread = advantages[real].std(correction=0)
+    advantages[real] = (advantages[real] - advantages[real].mean()) / (spread + 1e-4)
+    return advantages, returns
+
+
+def test_the_advantages_and_returns_of_ppo_are_those_computed_by_hand(corpus):
+    """The score is earned at the last token, the KL at each; a value is predicted before its token is drawn."""
+    trainer = policy_trainer(corpus, PPOTrainer)
+    torch.nn.init.normal_(trainer.model.score_head.weight)
+    trainer.model.lm_head.bias.data[trainer.end] += 3  # some answers are short
+    with torch.no_grad():
+        loss = trainer.batch_loss()
+        advantages, returns = ppo_by_hand(trainer)
+        real = trainer.rollouts.real.bool()
+        assert not real.all() and torch.allclose(trainer.advantages[real], advantages[real], atol=1e-3)
+        assert torch.allclose(trainer.returns[real], returns[real], atol=1e-3)
+        new, values = trainer.predict()
+        expected = -advantages[real].mean() + ppo.VALUE_WEIGHT * (values[real] - returns[real]).square().mean()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-3)  # all ratios are 1
+
+
+def test_the_loss_of_grpo_is_the_advantage_in_the_group_and_plus_the_kl_to_the_reference(corpus):
+    trainer = policy_trainer(corpus, GRPOTrainer, kl=0.5)
+    with torch.no_grad():
+        trainer.batch_loss()
+        for p in trainer.model.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+        r, loss = trainer.rollouts, trainer.loss()
+        assert (r.prompts.view(-1, ppo.GROUP, r.prompts.shape[1]) == r.prompts[:: ppo.GROUP, None]).all()
+        groups = r.scores.view(-1, ppo.GROUP)
+        better = ((groups - groups.mean(1, True)) / (groups.std(1, keepdim=True) + 1e-4)).flatten()[:, None]
+        new = answers.log_probs(trainer.model, r.prompts, r.answers)
+        ratio = (new - r.old).exp()
+        gain = torch.minimum(ratio * better, ratio.clamp(0.8, 1.2) * better)
+        kl = (r.reference - new).exp() - 1 - (r.reference - new)
+        expected = ((0.5 * kl - gain) * r.real).sum() / r.real.sum()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_the_loss_of_dpo_prefers_the_better_answer_of_each_pair(corpus):
+    pairs = [reward.Pair("Go on as All: x", f"All:\n{a}, ay.", f"All:\n{a}.") for a in ("Good", "My lord, no", "O")]
+    model, reference, judge = new_model(), new_model(seed=9), new_model(seed=5, module=heads)
+    config = TrainConfig(batch_size=5, device="cpu", max_iters=4)
+    trainer = DPOTrainer(model, corpus, config, reference, judge, 0.3, pairs=pairs)
+    chosen = torch.randint(3, (5,), generator=torch.Generator().manual_seed(config.seed)).tolist()
+
+    def log_p(model, prompt, answer):
+        prompt, answer = (torch.tensor([ids]) for ids in (prompt, corpus.encode_answer(answer)))
+        return answers.log_probs(model, prompt, answer).sum()
+
+    with torch.no_grad():
+        losses = []
+        for pair in (pairs[number] for number in chosen):
+            prompt = answers.encode_prompt(corpus.tokenizer, pair.prompt)
+            better, worse = (log_p(model, prompt, a) - log_p(reference, prompt, a) for a in (pair.better, pair.worse))
+            losses.append(-torch.nn.functional.logsigmoid(0.3 * (better - worse)))
+        assert trainer.batch_loss().item() == pytest.approx(torch.stack(losses).mean().item(), abs=1e-4)
 
 
 def test_new_answers_are_drawn_at_every_second_step_only(corpus):
@@ -322,6 +422,32 @@ def test_ppo_that_is_stopped_between_two_updates_of_its_answers_goes_on_and_ends
     assert all_stages(tmp_path / "all") == 0
     old, new = (Run(folder / "ppo").read("last")["state"]["model"] for folder in (finished, tmp_path / "all"))
     assert all(torch.equal(old[key], new[key]) for key in old)
+
+
+@pytest.mark.parametrize("step", [5, 6])
+def test_a_stage_that_is_stopped_at_its_end_is_evaluated_at_its_end_and_stops_the_command(
+    quick, tmp_path, monkeypatch, step
+):
+    def ctrl_c(trainer):
+        trainer.stop = trainer.config.max_iters == step_count and trainer.step == step
+
+    step_count = 6
+    recipes = stages.RECIPES | {"pretrain": stages.RECIPES["pretrain"] | dict(max_iters=150)}
+    monkeypatch.setattr(stages, "RECIPES", recipes)
+    monkeypatch.setattr(stages, "PaceReport", lambda: ctrl_c)
+    assert all_stages(tmp_path / "all") == 130
+    assert not (tmp_path / "all" / "sft").exists()
+    monkeypatch.setattr(stages, "PaceReport", lambda: lambda trainer: None)
+    assert all_stages(tmp_path / "all") == 0
+    assert Run(tmp_path / "all" / "pretrain").read("last")["state"]["history"][-1]["step"] == step_count
+
+
+def test_a_stage_that_was_trained_again_is_examined_again(quick, finished, capsys):
+    os.utime(finished / "assistant.json", (1, 1))
+    assert all_stages(finished) == 0
+    assert "examining all stages" in capsys.readouterr().out
+    assert all_stages(finished) == 0
+    assert "examining all stages" not in capsys.readouterr().out
 
 
 def test_a_process_that_is_killed_leaves_a_folder_from_which_the_command_continues(tmp_path):

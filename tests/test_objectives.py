@@ -243,3 +243,18 @@ def test_the_policy_that_dpo_and_ppo_with_kl_both_look_for_has_no_better_one_aro
         better, worse = best[ANSWERS[:, 0] == 1], best[ANSWERS[:, 0] == 2]
         implied = beta * ((better - ref[ANSWERS[:, 0] == 1]) - (worse - ref[ANSWERS[:, 0] == 2]))
     assert torch.allclose(implied, REWARDS[ANSWERS[:, 0] == 1] - REWARDS[ANSWERS[:, 0] == 2], atol=1e-5)
+
+
+def test_the_policy_that_ppo_with_kl_looks_for_is_a_minimum_of_dpos_loss():
+    """If raters prefer a to b with the probability sigmoid(reward(a) - reward(b)), nothing is left to gain."""
+    reference, beta = new_policy(seed=1), 0.5
+    with torch.no_grad():
+        ref = answer_log_probs(reference, ANSWERS).sum(dim=1)  # (64,)
+    log_p = F.log_softmax(ref + REWARDS / beta, dim=0).requires_grad_()
+    i, j = torch.triu_indices(64, 64, offset=1)
+    chance = torch.sigmoid(REWARDS[i] - REWARDS[j])
+    loss = sum(
+        p * objectives.dpo(log_p[[a]], log_p[[b]], ref[[a]], ref[[b]], beta)
+        for p, a, b in [*zip(chance, i, j, strict=True), *zip(1 - chance, j, i, strict=True)]
+    )
+    assert torch.autograd.grad(loss, log_p)[0].abs().max() < 1e-4

@@ -49,10 +49,10 @@ def study(config: AssistantStudyConfig) -> None:
         for seed in range(FIRST_SEED, FIRST_SEED + config.seeds):
             folder = config.runs / str(seed)
             made = folder / "made.json"
+            with Run(folder).locked():
+                Stages(AssistantConfig(folder, seed, config.scale)).run()  # only what is missing
             if not made.exists():
-                with Run(folder).locked():
-                    Stages(AssistantConfig(folder, seed, config.scale)).run()
-                    write_atomically(made, json.dumps(circumstances()).encode())
+                write_atomically(made, json.dumps(circumstances()).encode())
             found = (json.loads(path.read_text(encoding="utf-8")) for path in (folder / "assistant.json", made))
             records.append(next(found) | next(found))
         write_study(config.out_dir, "assistant", {"records": records}, files)

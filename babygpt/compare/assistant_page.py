@@ -92,12 +92,13 @@ def page(content: dict[str, Any]) -> str:
         obeyed(content),
         "The first instruction of each task, and what the models of the first seed say (at most 40 characters):",
         samples(content),
-        "What reinforcement did to the task *voice*: 128 answers drawn to held-out prompts. The reward is the reward "
+        "What reinforcement did to the task *voice*: 128 answers drawn to held-out prompts, some of which come more "
+        "than once. The reward is the reward "
         f"model's; it puts {accuracy} percent of the held-out pairs in the right order. The KL is that to the SFT "
         "model, in nats per answer." + (judged if several else ""),
         policies(content),
-        f"Training took {minutes} minutes for all stages of a seed, without pairs and exams, on "
-        f"{machines(records)}; other programs were running at the same time.",
+        f"Training took {minutes} minutes for all stages of a seed, evaluations included, without collecting the pairs "
+        f"and without the exam at the end, on {machines(records)}.",
     ]
     return "\n\n".join(parts) + "\n"
 

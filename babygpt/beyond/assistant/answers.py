@@ -73,6 +73,12 @@ def of_answers(logits: Tensor, answers: Tensor) -> Tensor:
     return log_p.gather(-1, answers[:, :, None])[:, :, 0]
 
 
+def text_of(tokenizer: CharTokenizer, row: list[int]) -> str:
+    """The text of an answer's tokens, up to <|end|>."""
+    end = end_id(tokenizer)
+    return tokenizer.decode(row[: row.index(end)] if end in row else row)
+
+
 def answer_all(
     model: LanguageModel,
     tokenizer: CharTokenizer,
@@ -90,7 +96,7 @@ def answer_all(
             some = numbers[at : at + ROWS]
             ids = torch.tensor([encode_prompt(tokenizer, prompts[number]) for number in some])
             for number, row in zip(some, write(model, ids, end, temperature, generator).tolist(), strict=True):
-                found[number] = tokenizer.decode(row[: row.index(end)] if end in row else row)
+                found[number] = text_of(tokenizer, row)
     return found
 
 

@@ -17,7 +17,6 @@ from babygpt.beyond.assistant import objectives
 from babygpt.beyond.assistant.instructions import Instruction
 from babygpt.beyond.assistant.policy import PolicyTrainer
 from babygpt.beyond.assistant.reward import Pair
-from babygpt.beyond.sums import IGNORE
 from babygpt.model import LanguageModel
 
 
@@ -30,16 +29,12 @@ class DPOTrainer(PolicyTrainer):
 
     def answer_log_probs(self, model: LanguageModel, prompts: list[str], answers: list[str]) -> Tensor:
         """The log probability of each answer as a whole: (n,)."""
-        rows = [
-            self.corpus.encode_document(Instruction("voice", prompt, answer, bool))
-            for prompt, answer in zip(prompts, answers, strict=True)
+        documents = [
+            Instruction("voice", prompt, answer, bool) for prompt, answer in zip(prompts, answers, strict=True)
         ]
-        longest = max(len(x) for x, _ in rows)
-        x = torch.tensor([x + [self.end] * (longest - len(x)) for x, _ in rows])  # (B, T)
-        y = torch.tensor([y + [IGNORE] * (longest - len(y)) for _, y in rows])  # (B, T)
-        size = model.config.block_size  # an answer without an end may be one token too long
-        logits, _ = model(x[:, :size])
-        return -F.cross_entropy(logits.transpose(1, 2), y[:, :size], reduction="none").sum(dim=1)  # (B,)
+        x, y = self.corpus.batch(documents)  # (B, T), (B, T)
+        logits, _ = model(x)
+        return -F.cross_entropy(logits.transpose(1, 2), y, reduction="none").sum(dim=1)  # (B,)
 
     def batch_loss(self) -> Tensor:
         """The loss of random pairs."""

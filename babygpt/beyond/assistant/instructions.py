@@ -17,7 +17,7 @@ Source: Ouyang et al., "Training language models to follow instructions with hum
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -134,20 +134,27 @@ class Instructions(Corpus):
 
     def encode_document(self, instruction: Instruction) -> tuple[list[int], list[int]]:
         """An instruction and its answer as inputs and targets, both of the same length. Only the answer is a target."""
-        user, assistant, end = special_ids(self.tokenizer)
+        user, assistant, _ = special_ids(self.tokenizer)
         prompt = [user, *self.tokenizer.encode(instruction.prompt), assistant]
-        ids = [*prompt, *self.tokenizer.encode(instruction.answer), end]
+        ids = prompt + self.encode_answer(instruction.answer)
         return ids[:-1], [IGNORE] * (len(prompt) - 1) + ids[len(prompt) :]
+
+    def encode_answer(self, answer: str) -> list[int]:
+        """The tokens of an answer and <|end|>; one that is longer than MAX_ANSWER was cut and has no end."""
+        return self.tokenizer.encode(answer) + special_ids(self.tokenizer)[2:] * (len(answer) <= MAX_ANSWER)
 
     def get_batch(
         self, split: Split, batch_size: int, block_size: int, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Random documents: inputs and targets, both (B, T), where T is the length of the longest.
+        """Random documents, as `batch` returns them."""
+        return self.batch(self.draw(split, batch_size, generator or torch.Generator()))
+
+    def batch(self, instructions: Sequence[Instruction]) -> tuple[Tensor, Tensor]:
+        """Documents as inputs and targets, both (B, T), where T is the length of the longest.
 
         What follows the end of a shorter one is <|end|> as input and IGNORE as target.
         """
-        generator = generator or torch.Generator()
-        rows = [self.encode_document(each) for each in self.draw(split, batch_size, generator)]
+        rows = [self.encode_document(each) for each in instructions]
         longest, end = max(len(x) for x, _ in rows), special_ids(self.tokenizer)[2]
         xs = torch.tensor([x + [end] * (longest - len(x)) for x, _ in rows])
         ys = torch.tensor([y + [IGNORE] * (longest - len(y)) for _, y in rows])

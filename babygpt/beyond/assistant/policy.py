@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from babygpt.beyond.assistant import heads
-from babygpt.beyond.assistant.answers import encode_prompt, log_probs, real_tokens, write
+from babygpt.beyond.assistant.answers import encode_prompt, log_probs, real_tokens, text_of, write
 from babygpt.beyond.assistant.instructions import Instructions, special_ids, words
 from babygpt.beyond.assistant.objectives import kl_estimate
-from babygpt.beyond.assistant.reward import liked, same_length, score, text_of
+from babygpt.beyond.assistant.reward import liked, same_length, score
 from babygpt.data import Split
 from babygpt.model import LanguageModel
 from babygpt.training import TrainConfig, Trainer
@@ -46,9 +46,8 @@ class PolicyTrainer(Trainer):
     def evaluate(self) -> dict[str, float]:
         """Ask 128 times, about the same held-out lines each time."""
         generator, sums, n = torch.Generator().manual_seed(self.config.seed), dict.fromkeys(MEASURED, 0.0), 0
-        for _ in range(ASKED):
-            asked = same_length(self.corpus, "val", 16, generator)
-            prompts = torch.tensor([encode_prompt(self.corpus.tokenizer, each.prompt) for each in asked])
+        asked = [self.prompts("val", 16, generator) for _ in range(ASKED)]  # all of them before the first answer
+        for prompts in asked:
             answers = write(self.model, prompts, self.end, generator=generator)
             real = real_tokens(answers, self.end)
             kl = kl_estimate(*(log_probs(model, prompts, answers) for model in (self.model, self.reference)))

@@ -1,6 +1,6 @@
 """PPO: write answers, let the reward model score them, and make the tokens likelier that did better than expected.
 
-Each step begins with answers that the policy draws. What a token earns is
+Every other step begins with answers that the policy draws. What a token earns is
 - at the last token, the score of the reward model;
 - at each token, minus kl times the log of how much likelier the policy finds it than the reference: who leaves the
   reference's language has to earn it.
@@ -12,6 +12,7 @@ Human Preferences" (the KL in the reward).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +41,10 @@ class Rollouts:
 
 class PPOTrainer(PolicyTrainer):
     """PPO. The model is `heads.Model`, which has the value head. Of each UPDATES steps, the first one draws answers."""
+
+    rollouts: Rollouts | None = None
+    advantages: Tensor | None = None
+    returns: Tensor | None = None
 
     def batch_loss(self) -> Tensor:
         """The loss of the answers at hand; first, if it is time, draw new ones."""
@@ -75,6 +80,17 @@ class PPOTrainer(PolicyTrainer):
         r = self.rollouts
         logits, values = self.model.both(torch.cat((r.prompts, r.answers), dim=1)[:, :-1])
         return of_answers(logits, r.answers), values[:, -r.answers.shape[1] :]
+
+    def state(self) -> dict[str, Any]:
+        """As for every trainer, and the answers at hand, which the next update may need."""
+        at_hand = {"advantages": self.advantages, "returns": self.returns}
+        return super().state() | {"rollouts": self.rollouts and vars(self.rollouts), "at_hand": at_hand}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go back to where `state` was taken."""
+        super().load_state(state)
+        self.rollouts = state["rollouts"] and Rollouts(**state["rollouts"])
+        self.advantages, self.returns = state["at_hand"]["advantages"], state["at_hand"]["returns"]
 
     def loss(self) -> Tensor:
         """PPO's loss, and the squared error of the value head."""

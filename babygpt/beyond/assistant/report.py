@@ -41,13 +41,15 @@ def judge(tokenizer: CharTokenizer, instructions: Sequence[Instruction], answers
 
 def measure(folder: Path, corpus: Instructions, seed: int) -> dict[str, Any]:
     """What the runs in a folder can do, as JSON."""
-    content: dict[str, Any] = {"seed": seed, "obeyed": {}, "samples": {}, "history": {}, "seconds": {}}
+    content: dict[str, Any] = {"seed": seed, "obeyed": {}, "samples": {}, "history": {}, "seconds": {}, "settings": {}}
     asked = exam(corpus)
     content["samples"]["prompt"] = [each.prompt for each in asked[::EXAMINED]]
     for name in (*STAGES, "reward"):
         run = Run(folder / name)
-        history = run.read("last")["state"]["history"]
+        saved = run.read("last")
+        history = saved["state"]["history"]
         content["history"][name], content["seconds"][name] = history, round(history[-1]["seconds"], 1)
+        content["settings"][name] = saved["train_config"]
         if name != "reward":
             model, tokenizer = run.load_model("last")
             answers = answer_all(model, tokenizer, [each.prompt for each in asked])
@@ -70,9 +72,10 @@ def table(content: dict[str, Any]) -> str:
 
 
 def write(folder: Path, corpus: Instructions, seed: int) -> None:
-    """Measure the runs in a folder, unless that has been done, and print and save the tables."""
+    """Measure the runs in a folder, unless that has been done since they ended, and print and save the tables."""
     path = folder / "assistant.json"
-    if not path.exists():
+    newest = max(file.stat().st_mtime for file in folder.glob("*/checkpoint.pt"))
+    if not path.exists() or path.stat().st_mtime < newest:
         print_line("\nexamining all stages")
         write_atomically(path, json.dumps(measure(folder, corpus, seed), indent=1).encode())
     tables = table(json.loads(path.read_text(encoding="utf-8")))

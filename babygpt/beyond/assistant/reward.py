@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from babygpt.beyond.assistant import heads
-from babygpt.beyond.assistant.answers import encode_prompt, real_tokens, write
+from babygpt.beyond.assistant.answers import encode_prompt, real_tokens, text_of, write
 from babygpt.beyond.assistant.instructions import Instruction, Instructions, special_ids, words
 from babygpt.beyond.assistant.objectives import bradley_terry
 from babygpt.data import Split
 from babygpt.model import LanguageModel
-from babygpt.tokenizer import CharTokenizer
 from babygpt.training import TrainConfig, Trainer
 
 PROMPTS, GROUP = 32, 8  # prompts asked at the same time, and answers to each
@@ -44,7 +43,10 @@ class Pair:
 
 
 def same_length(corpus: Instructions, split: Split, n: int, generator: torch.Generator) -> list[Instruction]:
-    """n instructions of the task `voice` whose prompts have the same length, so that they fit into one tensor."""
+    """n instructions of the task `voice` whose prompts have the same length, so that they fit into one tensor.
+
+    Where too few of that length were drawn, they are repeated.
+    """
     several = corpus.draw(split, 40 * n, generator, task="voice")
     wanted = len(several[0].prompt)
     found = [each for each in several if len(each.prompt) == wanted]
@@ -68,33 +70,29 @@ def collect_pairs(
     return pairs[:n]
 
 
-def text_of(tokenizer: CharTokenizer, row: list[int]) -> str:
-    """The text of an answer's tokens, up to <|end|>."""
-    end = special_ids(tokenizer)[2]
-    return tokenizer.decode(row[: row.index(end)] if end in row else row)
-
-
 def score(model: heads.Model, prompts: Tensor, answers: Tensor, end: int) -> Tensor:
     """A reward model's score of answers: prompts (B, P), answers (B, A) -> (B,).
 
     It is the sum of what the second head says at the tokens of the answer. Larger models have room to keep it all for
     the last token; with a few hundred pairs, ours learns the sum sooner.
     """
-    _, scores = model.both(torch.cat((prompts, answers), dim=1))
-    return (scores[:, prompts.shape[1] :] * real_tokens(answers, end)).sum(dim=1)  # (B,)
+    real = torch.cat((torch.zeros_like(prompts), real_tokens(answers, end)), dim=1)  # (B, P + A)
+    return add_up(model, torch.cat((prompts, answers), dim=1), real)
 
 
-def score_texts(model: heads.Model, tokenizer: CharTokenizer, texts: Sequence[tuple[str, str]]) -> Tensor:
+def score_texts(model: heads.Model, corpus: Instructions, texts: Sequence[tuple[str, str]]) -> Tensor:
     """The same for prompts of any length: n prompts with an answer each -> (n,)."""
-    end, rows, counts = special_ids(tokenizer)[2], [], []
+    rows, counts = [], []
     for prompt, answer in texts:
-        before, after = encode_prompt(tokenizer, prompt), [*tokenizer.encode(answer), end]
+        before, after = encode_prompt(corpus.tokenizer, prompt), corpus.encode_answer(answer)
         rows.append(torch.tensor(before + after))
         counts.append(torch.tensor([0] * len(before) + [1] * len(after)))
-    idx, real = pad_sequence(rows, batch_first=True), pad_sequence(counts, batch_first=True)
-    size = model.config.block_size  # an answer without an end may be one token too long
-    _, scores = model.both(idx[:, :size])
-    return (scores * real[:, :size]).sum(dim=1)
+    return add_up(model, pad_sequence(rows, batch_first=True), pad_sequence(counts, batch_first=True))
+
+
+def add_up(model: heads.Model, idx: Tensor, real: Tensor) -> Tensor:
+    """The sum of what the second head says where `real` is 1: (B, T), (B, T) -> (B,)."""
+    return (model.both(idx)[1] * real).sum(dim=1)
 
 
 class RewardTrainer(Trainer):
@@ -109,7 +107,7 @@ class RewardTrainer(Trainer):
     def scores(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
         """The scores of the better and of the worse answers, (n,) each."""
         texts = [(pair.prompt, pair.better) for pair in pairs] + [(pair.prompt, pair.worse) for pair in pairs]
-        return score_texts(self.model, self.corpus.tokenizer, texts).chunk(2)
+        return score_texts(self.model, self.corpus, texts).chunk(2)
 
     def batch_loss(self) -> Tensor:
         """The loss of Bradley and Terry on random pairs."""
@@ -123,3 +121,7 @@ class RewardTrainer(Trainer):
         better, worse = found["val"]
         losses = {split: bradley_terry(*scores).item() for split, scores in found.items()}
         return losses | {"accuracy": (better > worse).float().mean().item()}
+
+    def remark(self) -> str:
+        """The accuracy of the last evaluation."""
+        return f", {self.history[-1]['accuracy']:.0%} of the held-out pairs in the right order"

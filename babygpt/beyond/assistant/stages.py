@@ -26,7 +26,7 @@ from babygpt.beyond.assistant import heads, report
 from babygpt.beyond.assistant.dpo import DPOTrainer
 from babygpt.beyond.assistant.grpo import GRPOTrainer
 from babygpt.beyond.assistant.instructions import LONGEST, Instructions
-from babygpt.beyond.assistant.ppo import UPDATES, PPOTrainer
+from babygpt.beyond.assistant.ppo import PPOTrainer
 from babygpt.beyond.assistant.reward import Pair, RewardTrainer, collect_pairs
 from babygpt.beyond.assistant.sft import SFTTrainer, grow_vocabulary
 from babygpt.data import Corpus
@@ -147,19 +147,15 @@ class Stages:
             threads = worthwhile_threads(settings.batch_size, sizes.block_size, sizes.n_embd)
             with threads, stop_on_signal(trainer):
                 trainer.train(on_eval=lambda trainer: save_and_print(run, trainer), on_step=PaceReport())
-            if trainer.stop and trainer.step < settings.max_iters:
-                while trainer.step % UPDATES:  # a checkpoint doesn't hold the answers that PPO is working on
-                    trainer.update()
+            if trainer.stop:
                 run.save(trainer)
                 raise Stopped
         return run.load_model("last")[0]
 
     def settings(self, name: str) -> TrainConfig:
-        """The settings of a stage. Its steps are a multiple of UPDATES: a checkpoint must not split a batch of answers."""
+        """The settings of a stage: its recipe, with its share of the steps."""
         recipe, scale = RECIPES[name], self.config.scale
-        counts = {
-            key: max(UPDATES, round(recipe[key] * scale) // UPDATES * UPDATES) for key in ("max_iters", "eval_interval")
-        }
+        counts = {key: max(1, round(recipe[key] * scale)) for key in ("max_iters", "eval_interval")}
         return TrainConfig(**{**recipe, **counts, "seed": self.config.seed, "device": "cpu"})
 
     def pairs(self, model: LanguageModel) -> dict[str, list[Pair]]:
