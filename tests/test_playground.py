@@ -24,6 +24,7 @@ from babygpt.compare.jobs import chunk_losses
 from babygpt.course.notebooks import ROOT
 from babygpt.errors import UserError
 from babygpt.harness.checkpoints import describe, save_checkpoint
+from babygpt.harness.web import HEADERS
 from babygpt.playground import commands, requests, server, train_checkpoints, writing
 from babygpt.playground.inside import Inside
 from babygpt.playground.models import Player, load_run, load_shipped
@@ -332,23 +333,40 @@ def lines(content):
     return [json.loads(line) for line in content.splitlines()]
 
 
-PATHS = ["/", "/main.js", "/models", "/write", "/score", "/alternatives", "/attention", "/lens"]
+PATHS = ["/", "/main.js", "/models", "/a/b", "/write", "/score", "/alternatives", "/attention", "/lens"]
 GOOD = {"models": ["v10"], "prompt": "abc", "count": 3}
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_other_hosts_and_the_pages_of_other_sites_are_refused(address, path):
     port = address.rsplit(":", 1)[1]
-    body = GOOD if PATHS.index(path) > 2 else None
-    assert ask(address + path, body)[0] == 200
-    assert ask(address + path, body, {"Origin": address})[0] == 200
-    assert ask(address.replace("127.0.0.1", "localhost") + path, body)[0] == 200
+    body = GOOD if PATHS.index(path) > 3 else None
+    right = 404 if path == "/a/b" else 200
+    assert ask(address + path, body)[0] == right
+    assert ask(address + path, body, {"Origin": address})[0] == right
+    assert ask(address.replace("127.0.0.1", "localhost") + path, body)[0] == right
     for headers in (
         {"Host": "evil.example"}, {"Host": f"evil.example:{port}"}, {"Host": "127.0.0.1"}, {"Host": "127.0.0.1:1"},
         {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": f"https://127.0.0.1:{port}"},
     ):  # fmt: skip
         status, content = ask(address + path, body, headers)
         assert status == 403 and len(json.loads(content)["error"]) > 20 and len(content) < 200
+
+
+@pytest.mark.parametrize("path", [*PATHS[:4], "/nothing.js"])
+def test_every_answer_says_that_the_pages_of_other_sites_may_not_load_it(address, path):
+    try:
+        answer = urllib.request.urlopen(address + path, timeout=10)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert set(HEADERS) <= set(answer.headers) and "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_browser_leaves_out_port_80_and_no_other():
+    assert server.own_hosts(80) == {"127.0.0.1", "localhost", "127.0.0.1:80", "localhost:80"}
+    assert server.own_hosts(8770) == {"127.0.0.1:8770", "localhost:8770"}
 
 
 WRONG = [

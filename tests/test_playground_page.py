@@ -455,6 +455,18 @@ def views(browser, address):
         page.close()
 
 
+def test_the_page_of_another_site_cannot_load_a_script_of_this_one(browser, address, tmp_path):
+    other = tmp_path / "other.html"
+    then = "onload=document.title='loaded' onerror=document.title='refused'"
+    other.write_text(f"<script src='{address}/dom.js' {then}></script>", encoding="utf-8")
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(other.as_uri())
+    page.wait_for_function("() => document.title")
+    assert page.title() == "refused"
+    context.close()
+
+
 def test_an_automatic_check_of_accessibility_finds_nothing(views):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing").Axe()
     found = {}

@@ -1,7 +1,7 @@
 """What the web servers of this package share. They use Tornado, which Jupyter brings along.
 
-No page may load anything from elsewhere or send anything there, errors are one sentence, and a port that is taken is a
-mistake of the user.
+No page may load anything from elsewhere or send anything there, the pages of other sites may load nothing from here,
+errors are one sentence, and a port that is taken is a mistake of the user.
 """
 
 import tornado.web
@@ -13,6 +13,7 @@ from babygpt.errors import UserError
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 

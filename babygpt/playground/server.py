@@ -2,7 +2,9 @@
 
 It listens on 127.0.0.1, where other machines cannot reach it. Pages of other sites that are open in the same browser
 can try, so each request must name this server as its host (a name of theirs that suddenly means 127.0.0.1, DNS
-rebinding, doesn't help them) and come from its own page. Nothing is stored, and no request changes anything.
+rebinding, doesn't help them), and if it says which page it comes from, that must be this server's. Browsers leave this
+out when a page loads a script or a picture; such an answer has a header that keeps it from the pages of other sites.
+Nothing is stored, and no request changes anything.
 
 One thread does all the computing, a token at a time. So several texts can be written at once, and a head that is
 switched off for one of them stays on for the others.
@@ -60,7 +62,7 @@ class Handler(web.Handler):
     def prepare(self) -> None:
         """Refuse a request that names another host or comes from the page of another site."""
         port = self.request.connection.stream.socket.getsockname()[1]
-        own = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+        own = own_hosts(port)
         origin = self.request.headers.get("Origin")
         try:
             if self.request.host not in own:
@@ -69,6 +71,22 @@ class Handler(web.Handler):
                 raise Refused(403, f"this server answers its own page only, not {origin!r}")
         except Refused as refused:
             self.refuse(refused)
+
+
+def own_hosts(port: int) -> set[str]:
+    """How a browser may name this server: it leaves out port 80."""
+    names = {"127.0.0.1", "localhost"}
+    return {f"{name}:{port}" for name in names} | (names if port == 80 else set())
+
+
+class NothingHandler(Handler):
+    """All addresses that the others do not know."""
+
+    def prepare(self) -> None:
+        """Say so, if the request may be answered at all."""
+        super().prepare()
+        if not self._finished:
+            self.refuse(Refused(404, f"there is no {self.request.path!r} here: open the address without it"))
 
 
 class PageHandler(Handler):
@@ -193,5 +211,7 @@ def listen(players: dict[str, Player], port: int) -> tuple[HTTPServer, int]:
             (r"/([a-z]*(?:\.[a-z]+)?)", PageHandler, shared),
         ],
         log_function=lambda handler: None,
+        default_handler_class=NothingHandler,
+        default_handler_args=shared,
     )
     return web.listen(app, "127.0.0.1", port, max_body_size=BODY, body_timeout=5.0, idle_connection_timeout=60)
