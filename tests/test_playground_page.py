@@ -1,10 +1,12 @@
 """The playground in a real browser: everything works, nothing leaves the machine, and everybody can use it."""
 
+import math
 import re
 import signal
 import socket
 import threading
 import time
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -248,6 +250,21 @@ def test_the_bars_follow_the_sliders_after_a_late_answer_about_another_position(
     assert page.inner_text(".bar .number >> nth=0") != before
 
 
+def test_probabilities_and_surprises_are_the_models_own_whatever_the_sliders_say(visit, players):
+    who = players["v10"]
+    page = visit(SHORT + "&at=12&temperature=0.5&topK=3")
+    page.wait_for_selector(".bar")
+    ids = who.tokenizer.encode(text_of(page))
+    surprises = writing.surprises(who, ids)
+    title = page.inner_text("#panel h2")
+    found = re.fullmatch(r"By itself, the model gave “.” a probability of (.+)%: a surprise of (.+) nats\.", title)
+    assert float(found[2]) == pytest.approx(surprises[12], abs=0.006)
+    assert float(found[1]) / 100 == pytest.approx(math.exp(-surprises[12]), abs=0.006)
+    about = page.inner_text("#about")
+    assert f"mean surprise of this text is {sum(surprises[1:]) / (len(ids) - 1):.2f} nats" in about
+    assert f"don’t compare this with its loss on text that it has not been trained on, {who.val:.2f}." in about
+
+
 def test_a_head_is_switched_off_and_loss_and_text_change(visit, players):
     who = players["v10"]
     page = visit(SHORT + "&view=attention")
@@ -256,7 +273,7 @@ def test_a_head_is_switched_off_and_loss_and_text_change(visit, players):
     page.hover("#token-8")
     assert page.inner_text("#says") != first and "Layer 1, head 1, at “" in first
     page.click("#head-0-3")
-    page.wait_for_selector("#head-0-3[aria-pressed=true]")
+    page.wait_for_selector("#head-0-3[aria-current=true]")
     page.click("#head-0-3")
     page.wait_for_selector("#head-0-3.off")
     page.wait_for_function(
@@ -270,6 +287,8 @@ def test_a_head_is_switched_off_and_loss_and_text_change(visit, players):
     assert page.inner_text(".without .text").replace("⏎", "") == without
     marked = page.eval_on_selector(".without .text", "e => [...e.children].findIndex(c => c.tagName === 'MARK')")
     assert marked == next(n for n, (one, other) in enumerate(zip(text_of(page), without, strict=True)) if one != other)
+    assert page.locator(".head[aria-pressed]").count() == 0  # pressing again switches off, which is not "unpressed"
+    assert page.locator(".head[aria-current]").count() == 1
     page.click("text=Switch all heads on")
     page.wait_for_selector(".verdict", state="detached")
 
@@ -327,7 +346,7 @@ def test_a_page_saved_as_one_file_shows_the_same_from_disk_and_asks_for_nothing(
     assert saved.inner_text("#trouble").startswith("This page is a recording.")
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert len([url for url in asked if url.startswith("file:")]) == 1
-    assert re.search(r"https?://", file.read_text("utf-8")) is None
+    assert re.search(r"https?://", unquote(file.read_text("utf-8"))) is None  # the scripts in it are quoted
     context.close()
 
 
@@ -499,6 +518,7 @@ def test_everything_can_be_done_with_the_keyboard_and_the_focus_is_visible(visit
     page.wait_for_selector("#token-3[aria-selected=true]")
     page.wait_for_selector(".bar")
     assert page.get_attribute("#text", "aria-activedescendant") == "token-3"
+    assert page.get_attribute("#text", "aria-orientation") == "horizontal"  # the arrows that move
     page.keyboard.press("Tab")
     before = text_of(page)
     page.keyboard.press("Tab")

@@ -59,7 +59,7 @@ function headButton(app, rows, layer, head) {
       type: "button",
       class: "head",
       id: `head-${layer}-${head}`,
-      "aria-pressed": String(shown),
+      "aria-current": shown && "true",
       "aria-label": `Layer ${layer + 1}, head ${head + 1}${isOff ? ", switched off" : ""}${shown ? ", shown in the text" : ""}`,
       click: () => {
         if (!shown || !model.canSwitch) return app.change({ head: [layer, head] });

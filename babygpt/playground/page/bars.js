@@ -48,8 +48,8 @@ export async function showBars(app) {
   app.slide();
   const probability = percent(Math.exp(-token.surprise));
   return [
-    make("h2", {}, `“${visible(token.text)}” had a probability of ${probability}: a surprise of ${token.surprise.toFixed(2)}.`),
-    hint("The ten likeliest, as the sliders make them; the thin line is the model’s own probability. Choose one, and the text goes on from there."),
+    make("h2", {}, `By itself, the model gave “${visible(token.text)}” a probability of ${probability}: a surprise of ${token.surprise.toFixed(2)} nats.`),
+    hint("The surprise is minus the natural logarithm of that probability. Below are the ten likeliest, as the sliders make them; the thin line is the model’s own probability. Choose one, and the text goes on from there."),
     place,
   ];
 }

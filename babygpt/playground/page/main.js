@@ -176,10 +176,10 @@ function showFrame() {
 function aboutText() {
   const { model, text } = app;
   if (text.tokens.length < 2) return "";
-  const loss = mean(text.tokens.slice(1).map((token) => token.surprise)).toFixed(2);
-  const val = model.val === null ? "" : ` On text that it has not been trained on, its loss is ${model.val.toFixed(2)}.`;
+  const surprise = mean(text.tokens.slice(1).map((token) => token.surprise)).toFixed(2);
+  const val = model.val === null ? "" : ` ${model.name} wrote part of it itself, so don’t compare this with its loss on text that it has not been trained on, ${model.val.toFixed(2)}.`;
   const sees = `${model.name} sees ${model.sees} ${model.unit}${model.sees > 1 ? "s" : ""} at a time.`;
-  return `The mean surprise of this text, its loss, is ${loss} nats.${val} ${sees}`;
+  return `The mean surprise of this text is ${surprise} nats.${val} ${sees}`;
 }
 
 function look(view) {
