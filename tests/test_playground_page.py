@@ -306,6 +306,23 @@ def test_the_layers_are_those_of_the_lens(visit, players):
     assert page.inner_text(".lens tbody th >> nth=0") == "block 3"
 
 
+def test_what_came_is_outlined_also_where_it_is_a_part_of_a_character(visit, players):
+    page = visit("model=bytes&prompt=%C3%A9&count=5&temperature=0&view=layers")
+    page.wait_for_selector(".lens")
+    shown = page.eval_on_selector_all(
+        ".lens tbody tr", "rows => rows.map(row => [...row.querySelectorAll('td')].map(cell => cell.className))"
+    )
+    ids = list("é".encode())
+    for _ in range(5):
+        ids.append(writing.next_token(players["bytes"], ids, 0, temperature=0)["id"])
+    layers = writing.lens(players["bytes"], ids)["layers"]
+    came = [*ids[1:], None]
+    right = [[guesses[0]["id"] == token for guesses, token in zip(layer, came, strict=True)] for layer in layers]
+    assert [[name == "right" for name in row] for row in shown[:-1]] == right[::-1]
+    assert all(right[-1][1:-1])  # without chance, the model writes what it finds likeliest
+    assert any(token >= 128 for token in came[1:-1])
+
+
 def test_ten_versions_write_side_by_side_and_the_first_difference_is_marked(visit, players):
     page = visit("view=versions&prompt=ROMEO%3A&seed=7&count=12")
     wait_until_written(page)

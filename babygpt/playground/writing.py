@@ -138,7 +138,7 @@ def lens(player: Player, ids: Sequence[int], off: Collection[HeadName] = ()) -> 
     names = {i: name(player.tokenizer, i) for i in order.unique().tolist()}
     rows = [
         [
-            [{"text": names[i], "p": round(p, 4)} for i, p in zip(*pair, strict=True)]
+            [{"id": i, "text": names[i], "p": round(p, 4)} for i, p in zip(*pair, strict=True)]
             for pair in zip(*layer, strict=True)
         ]
         for layer in zip(order.tolist(), best.tolist(), strict=True)

@@ -37,7 +37,7 @@ export async function showLayers(app) {
 function cell(guesses, came) {
   const [best] = guesses;
   const said = guesses.map((guess) => `${spoken(guess.text)} ${percent(guess.p)}`).join(", ");
-  const right = came && came.text === best.text;
+  const right = came?.id === best.id;
   const made = make("td", { class: right ? "right" : "", title: said }, visible(best.text));
   made.style.setProperty("--share", best.p);
   return made;
