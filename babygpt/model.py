@@ -116,14 +116,18 @@ def sample(
     require(0 < top_p <= 1, f"top_p must be above 0 and at most 1, and it is {top_p}")
     if temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)  # (B, 1)
+    probs = probabilities(logits, temperature, top_k, top_p)  # (B, V)
+    return torch.multinomial(probs, num_samples=1, generator=generator)  # (B, 1)
+
+
+def probabilities(logits: Tensor, temperature: float, top_k: int | None, top_p: float) -> Tensor:
+    """What `sample` draws from at a temperature above 0: (B, V) -> (B, V). `torch.multinomial` scales it to 1."""
     logits = logits / temperature  # (B, V)
     if top_k is not None and top_k < logits.shape[-1]:
         kth = logits.topk(top_k, dim=-1).values[:, [-1]]  # (B, 1)
         logits = logits.masked_fill(logits < kth, float("-inf"))  # (B, V)
     probs = F.softmax(logits, dim=-1)  # (B, V)
-    if top_p < 1:
-        probs = nucleus(probs, top_p)  # (B, V)
-    return torch.multinomial(probs, num_samples=1, generator=generator)  # (B, 1)
+    return nucleus(probs, top_p) if top_p < 1 else probs  # (B, V)
 
 
 def nucleus(probs: Tensor, top_p: float) -> Tensor:

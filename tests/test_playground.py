@@ -174,6 +174,22 @@ def test_a_token_is_drawn_as_often_as_sample_draws_it(how, monkeypatch):
     torch.testing.assert_close(drawn / len(numbers), expected, atol=1e-3, rtol=0)  # two numbers in 2,000
 
 
+TIES = torch.tensor([2.0, 1.0, 3.0, 1.0, 0.0, 1.0])
+
+
+def test_tokens_that_are_as_likely_as_the_last_of_the_top_k_may_be_drawn_as_in_sample():
+    probs, ids = writing.parts(TIES, top_k=3)
+    assert ids.tolist() == [2, 0, 1, 3, 5, 4] and (probs > 0).tolist() == [True] * 5 + [False]
+    drawn = shared.sample(TIES.expand(1000, 6), top_k=3, generator=torch.Generator().manual_seed(0))
+    assert set(drawn.flatten().tolist()) == {0, 1, 2, 3, 5}
+    assert writing.parts(torch.zeros(6), temperature=0)[0].tolist() == [1, 0, 0, 0, 0, 0]
+
+
+def test_the_whole_nucleus_has_room_for_the_least_likely_token():
+    logits = torch.tensor([20.0, *[0.0] * 9])
+    assert (writing.parts(logits)[0] > 0).all() and writing.parts(logits)[0][1] == pytest.approx(2.06e-9, rel=0.01)
+
+
 def test_temperature_0_takes_the_likeliest_whatever_the_number():
     logits = torch.tensor([0.0, 2.0, 1.0])
     assert {writing.draw(logits, number, temperature=0) for number in (0.0, 0.5, 0.999999)} == {1}

@@ -250,6 +250,20 @@ def test_the_bars_follow_the_sliders_after_a_late_answer_about_another_position(
     assert page.inner_text(".bar .number >> nth=0") != before
 
 
+SETTINGS = [(1, 0, 1), (1, 3, 1), (0.5, 3, 0.8), (0, 0, 1), (2, 9, 1), (1, 6, 0.9)]  # temperature, top-k, top-p
+
+
+@pytest.mark.parametrize("logits", [[3.0, 2, 1, 1, 1, 0], [20.0, *[0] * 9]])
+def test_the_page_computes_the_same_parts_as_the_server_also_where_tokens_are_equally_likely(visit, logits):
+    page = visit(SHORT)
+    logs = torch.tensor(logits).log_softmax(dim=0)
+    call = "async ([logs, temperature, topK, topP]) => (await import('bars')).parts(logs, {temperature, topK, topP})"
+    for temperature, top_k, top_p in SETTINGS:
+        probs, _ = writing.parts(logs, temperature, top_k, top_p)
+        shown = page.evaluate(call, [logs.tolist(), temperature, top_k, top_p])
+        assert shown == pytest.approx(probs.tolist(), rel=1e-4, abs=0)
+
+
 def test_probabilities_and_surprises_are_the_models_own_whatever_the_sliders_say(visit, players):
     who = players["v10"]
     page = visit(SHORT + "&at=12&temperature=0.5&topK=3")

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from babygpt.errors import require
+from babygpt.model import probabilities
 from babygpt.playground.inside import HeadName
 from babygpt.playground.models import Player
 from babygpt.sample import complete_text
@@ -32,26 +33,20 @@ def parts(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float
 
     Args:
         logits: (V,).
-        temperature, top_p: as in `babygpt.model.sample`; the temperature 0 takes the likeliest.
-        top_k: draw from the k likeliest only; 0 means all.
+        temperature, top_k, top_p: as in `babygpt.model.sample`, but 0 as top_k means all.
     """
+    ids = logits.argsort(descending=True, stable=True)  # (V,)
     if temperature == 0:
-        temperature, top_k = 1.0, 1
-    ranked, ids = logits.sort(descending=True, stable=True)  # (V,)
-    probs = F.softmax(ranked / temperature, dim=0)  # (V,)
-    probs[top_k or len(probs) :] = 0
-    probs = probs / probs.sum()  # (V,)
-    before = probs.cumsum(dim=0) - probs  # (V,)
-    probs = probs.masked_fill(before >= top_p, 0)  # (V,)
-    probs = probs / probs.sum()  # (V,)
-    return probs, ids
+        return torch.eye(len(ids))[0], ids
+    probs = probabilities(logits[None], temperature, top_k or None, top_p)[0, ids]  # (V,)
+    return probs / probs.sum(), ids
 
 
 def draw(logits: Tensor, number: float, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> int:
     """The token in whose part the number, from 0 to 1, falls."""
     probs, ids = parts(logits, temperature, top_k, top_p)
     rank = int((probs.cumsum(dim=0) <= number).sum())
-    last = int(probs.count_nonzero()) - 1  # rounding can leave the sum of all just below the number
+    last = int(probs.nonzero().max())  # rounding can leave the sum of all just below the number
     return int(ids[min(rank, last)])
 
 

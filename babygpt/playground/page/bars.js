@@ -9,8 +9,9 @@ export function parts(logs, { temperature, topK, topP }) {
   let shares = temperature
     ? logs.map((log) => Math.exp((log - logs[0]) / temperature))
     : logs.map((_, rank) => (rank === 0 ? 1 : 0));
-  if (topK) shares = shares.map((share, rank) => (rank < topK ? share : 0));
+  if (topK && topK < logs.length) shares = shares.map((share, rank) => (logs[rank] >= logs[topK - 1] ? share : 0));
   shares = toSum1(shares);
+  if (topP === 1) return shares;
   let before = 0;
   const kept = shares.map((share) => {
     const keep = before < topP ? share : 0;
