@@ -26,7 +26,7 @@ def main(argv: Sequence[str] = ()) -> None:
     width = max(len(idea.name) for idea in IDEAS)
     for idea in IDEAS:
         print(f"  {idea.name:<{width}}  {idea.adds}")
-    print(f"  {'assistant':<{width}}  from a GPT to a small assistant, stage by stage; then talk to it with beyond.chat")
+    print(f"  {'assistant':<{width}}  from a GPT to a small assistant, in stages; then talk to it with beyond.chat")
     print(
         "\nTrain one:           python -m babygpt.v1      (--help lists the flags, --shapes the tensors)"
         "\nThe whole GPT:       python -m babygpt.v10     (about two minutes on a laptop)"
