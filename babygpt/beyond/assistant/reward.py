@@ -76,7 +76,7 @@ def score(model: heads.Model, prompts: Tensor, answers: Tensor, end: int) -> Ten
     It is the sum of what the second head says at the tokens of the answer. Larger models have room to keep it all for
     the last token; with a few hundred pairs, ours learns the sum sooner.
     """
-    real = torch.cat((torch.zeros_like(prompts), real_tokens(answers, end)), dim=1)  # (B, P + A)
+    real = torch.cat((torch.zeros_like(prompts), real_tokens(answers, end)), dim=1)
     return add_up(model, torch.cat((prompts, answers), dim=1), real)
 
 
