@@ -8,6 +8,7 @@ from babygpt.beyond.assistant.instructions import TASKS
 from babygpt.beyond.assistant.stages import RECIPES
 from babygpt.compare import assistant_page, recorded
 from babygpt.compare.table import FIRST_SEED
+from babygpt.compare.verdict import NOISE, WORSE
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,7 @@ def test_every_seed_has_all_stages_by_the_recipes_of_today(records):
         assert record["seed"] == FIRST_SEED + n and "dirty" not in record["revision"]
         for name, recipe in RECIPES.items():
             assert record["history"][name][-1]["step"] == recipe["max_iters"]
+            assert record["settings"][name].items() >= recipe.items()
 
 
 def test_the_pretrained_model_obeys_next_to_nothing_and_the_finetuned_one_most_of_it(records):
@@ -45,10 +47,24 @@ def test_with_kl_the_policy_stays_near_and_the_rater_likes_more_than_without(rec
         assert kept["kl"] < hacked["kl"] / 4 and kept["liked"] > hacked["liked"] + 0.2
 
 
-def test_without_kl_most_of_the_other_tasks_are_forgotten_and_with_kl_nearly_none(records):
+def test_without_kl_what_sft_taught_suffers_in_every_seed_and_with_kl_hardly(records):
     for record in records:
         obeyed = record["obeyed"]
-        assert obeyed["ppo-0"]["all"] < 0.5 and obeyed["ppo"]["all"] > obeyed["sft"]["all"] - 0.1
+        assert obeyed["ppo-0"]["all"] < obeyed["sft"]["all"] - 0.3
+        assert obeyed["ppo"]["all"] > obeyed["sft"]["all"] - 0.1
+
+
+def test_after_20_updates_of_grpo_the_rater_liked_fewer_answers_in_every_seed(records):
+    for record in records:
+        first, second, *_ = record["history"]["grpo"]
+        assert second["step"] == 20 and second["liked"] < first["liked"] - 0.1 and 4 < second["kl"] < 6.5
+        assert second["reward"] > first["reward"] + 3
+
+
+def test_only_ppo_without_kl_has_a_verdict_and_it_is_that_it_made_it_worse():
+    lines = assistant_page.policies(recorded.read("assistant")).splitlines()[3:]
+    verdicts = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in lines}
+    assert verdicts.pop("PPO without KL") == WORSE and set(verdicts.values()) == {NOISE}
 
 
 def test_the_tables_say_what_the_records_say(records):
