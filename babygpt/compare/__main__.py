@@ -109,7 +109,7 @@ class CompareConfig:
 def main(argv: list[str] | None = None) -> None:
     """Compare as the command line says, and exit.
 
-    The status is 0, 1 if a run by the lecture's recipe is unlike the recorded ones, 2 for bad input, 130 after Ctrl-C.
+    The status is 0, 1 if a run with the lecture's recipe is unlike those recorded, 2 for bad input, 130 after Ctrl-C.
     """
     run_command(CompareConfig, compare, "python -m babygpt.compare", argv)
 

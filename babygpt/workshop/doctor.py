@@ -27,7 +27,8 @@ TRAINING_TIMEOUT = 300  # seconds
 VENV_PYTHON = (
     os.path.join(".venv", "Scripts", "python.exe") if os.name == "nt" else os.path.join(".venv", "bin", "python")
 )
-INSTALL = f'"{sys.executable}" -m pip install -r requirements.txt -c constraints.txt'
+PYTHON = '"{}"'.format(sys.executable) if " " in sys.executable else sys.executable
+INSTALL = PYTHON + " -m pip install -r requirements.txt -c constraints.txt"
 
 Finding = namedtuple("Finding", "name status found fix")
 Finding.__doc__ = 'The result of a check: status is "ok", "note" (it works, but know this) or "FIX".'

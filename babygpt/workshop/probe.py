@@ -14,7 +14,7 @@ TIMED_STEPS = 100
 
 
 def probe() -> dict[str, float]:
-    """Train version 6 for ten steps by the lecture's recipe, then time a hundred more.
+    """Train version 6 for ten steps with the lecture's recipe, then time a hundred more.
 
     Returns:
         `loss`: the validation loss after ten steps, in nats per character; `seconds`: what the recipe's 5,000 steps
