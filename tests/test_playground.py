@@ -20,15 +20,16 @@ from babygpt import __main__
 from babygpt import model as shared
 from babygpt.beyond import encoder_decoder, gpt2, modern
 from babygpt.beyond.bpe import BPETokenizer
+from babygpt.beyond.inside.hooks import Inside
+from babygpt.beyond.inside.opened import SHIPPED
 from babygpt.compare.jobs import chunk_losses
 from babygpt.course.notebooks import ROOT
 from babygpt.errors import UserError
 from babygpt.harness.checkpoints import describe, save_checkpoint
 from babygpt.harness.web import HEADERS
 from babygpt.playground import commands, requests, server, train_checkpoints, writing
-from babygpt.playground.inside import Inside
 from babygpt.playground.models import Player, load_run, load_shipped
-from babygpt.playground.train_checkpoints import LOSSES, SHIPPED
+from babygpt.playground.train_checkpoints import LOSSES
 from babygpt.tokenizer import CharTokenizer
 from babygpt.versions import VERSIONS, get_version
 

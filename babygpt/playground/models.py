@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from babygpt.beyond import encoder_decoder
+from babygpt.beyond.inside.hooks import Inside
+from babygpt.beyond.inside.opened import SHIPPED, open_checkpoint, read_shipped
 from babygpt.beyond.models import find_idea
 from babygpt.errors import UserError, require
-from babygpt.harness.checkpoints import Checkpoint, load_model, read_checkpoint
+from babygpt.harness.checkpoints import Checkpoint
 from babygpt.harness.runs import Run
 from babygpt.model import LanguageModel
-from babygpt.playground.inside import Inside
-from babygpt.playground.train_checkpoints import LOSSES, SHIPPED
+from babygpt.playground.train_checkpoints import LOSSES
 from babygpt.tokenizer import Tokenizer
 from babygpt.versions import VERSIONS, find_version
 
@@ -55,10 +56,7 @@ class Player:
 def load_shipped() -> list[Player]:
     """Versions 1 to 10, as trained by `train_checkpoints.py`."""
     losses = json.loads((SHIPPED / LOSSES).read_text(encoding="utf-8"))["models"]
-    return [
-        load(version.name, read_checkpoint(SHIPPED / f"{version.name}.pt"), losses[version.name]["val_float16"])
-        for version in VERSIONS
-    ]
+    return [load(version.name, read_shipped(version.name), losses[version.name]["val_float16"]) for version in VERSIONS]
 
 
 def load_run(folder: Path) -> Player:
@@ -82,9 +80,7 @@ def load(name: str, saved: Checkpoint, val: float | None) -> Player:
     Raises:
         UserError: the model does not continue texts.
     """
-    if "attention" in saved["model_config"]:
-        saved = saved | {"model_config": saved["model_config"] | {"attention": "loop"}}
-    model, tokenizer = load_model(saved)
+    model, tokenizer = open_checkpoint(saved)
     require(
         not isinstance(model, encoder_decoder.Model),
         f"the model in {name} translates, and the playground continues texts: try python -m babygpt.beyond.translate",

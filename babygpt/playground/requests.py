@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from babygpt.beyond.inside.hooks import HeadName
 from babygpt.errors import UserError, require
-from babygpt.playground.inside import HeadName
 from babygpt.playground.models import Player
 from babygpt.playground.writing import MAX_TOKENS
 from babygpt.sample import MIN_TEMPERATURE, first_tokens

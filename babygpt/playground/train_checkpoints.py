@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from babygpt.beyond.inside.opened import SHIPPED
 from babygpt.compare.jobs import device_name, final_losses, revision
 from babygpt.data import Corpus
 from babygpt.errors import require_within
@@ -24,7 +25,6 @@ from babygpt.harness.threads import worthwhile_threads
 from babygpt.training import new_trainer
 from babygpt.versions import VERSIONS, Version
 
-SHIPPED = Path(__file__).with_name("checkpoints")
 LOSSES = "losses.json"
 
 

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from babygpt.beyond.inside.hooks import HeadName
 from babygpt.errors import require
 from babygpt.model import probabilities
-from babygpt.playground.inside import HeadName
 from babygpt.playground.models import Player
 from babygpt.sample import complete_text
 from babygpt.tokenizer import Tokenizer

@@ -1,13 +1,15 @@
 """What happens inside a model, seen through PyTorch's hooks: functions that a module calls before or after its forward.
 
-Three things can be seen. The attention weights say how much each head takes from each earlier position. A head can be
+Four things can be done. The attention weights say how much each head takes from each earlier position. A head can be
 switched off: its output becomes zero, and what the model says then shows what the head was good for. The logit lens
-gives the stream of vectors between two blocks to the end of the model (the final norm and lm_head), as if the blocks in
-between did not exist: what would the model have said so far?
+gives the stream of vectors between two blocks to the end of the model (the final norm and lm_head), as if the blocks
+after it did not exist: what would the model have said so far? And a vector of the stream can be replaced by one from
+another text, which is called patching.
 
-The versions with blocks have all three. Versions 5 to 7 have no residual stream, and versions 2 to 4 only an average.
+The versions with blocks have all four. Versions 5 to 7 have no residual stream, and versions 2 to 4 only an average.
 
-Source: nostalgebraist, "interpreting GPT: the logit lens"; Michel et al., "Are Sixteen Heads Really Better than One?"
+Source: nostalgebraist, "interpreting GPT: the logit lens"; Michel et al., "Are Sixteen Heads Really Better than One?";
+Heimersheim and Nanda, "How to Use and Interpret Activation Patching".
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 from babygpt import v5, v10
 from babygpt.beyond import gpt2, modern
+from babygpt.errors import require
 from babygpt.model import LanguageModel, evaluating
 from babygpt.versions import find_version
 
@@ -30,9 +33,17 @@ Weights = list[Tensor]
 
 
 class Inside:
-    """The parts of a model that can be seen or switched off. Where a model has none, the lists are empty."""
+    """The parts of a model that can be seen or switched off. Where a model has none, the lists are empty.
+
+    Raises:
+        UserError: the model computes all heads at once, so none of them can be seen.
+    """
 
     def __init__(self, model: LanguageModel) -> None:
+        require(
+            not any(isinstance(module, v10.FusedMultiHeadAttention) for module in model.modules()),
+            "this model computes all heads at once, so none of them can be seen: use one_head_at_a_time(model)",
+        )
         self.model = model
         self.layers = find_heads(model)
         version = find_version(type(model).__module__)
@@ -77,11 +88,8 @@ class Inside:
         return found
 
     @torch.no_grad()
-    def lens(self, idx: Tensor, off: Collection[HeadName] = (), last: int = 64) -> Tensor:
-        """What each of the N layers would have said, at the last L positions: (1, T) int64 -> (N, L, V).
-
-        The first layer is the embedding, and the last one is what the model says.
-        """
+    def streams(self, idx: Tensor, off: Collection[HeadName] = ()) -> list[Tensor]:
+        """The vectors of all positions before the first block and after each one: (B, T) int64 -> (B, T, C) each."""
         streams: list[Tensor] = []
         with ExitStack() as stack:
             for block in self.blocks[:1]:
@@ -91,11 +99,43 @@ class Inside:
                 after = block.register_forward_hook(lambda block, inputs, output: streams.append(output))
                 stack.callback(after.remove)
             self.logits(idx, off)
+        return streams
+
+    @torch.no_grad()
+    def read_out(self, x: Tensor) -> Tensor:
+        """What the end of the model, its final norm and lm_head, makes of vectors: (..., C) -> (..., V)."""
+        norm = getattr(self.model, "ln_f", getattr(self.model, "norm", nn.Identity()))
+        return self.model.lm_head(norm(x))
+
+    def lens(self, idx: Tensor, off: Collection[HeadName] = (), last: int = 64) -> Tensor:
+        """What each of the N layers would have said, at the last L positions: (1, T) int64 -> (N, L, V).
+
+        The first layer is the embedding, and the last one is what the model says.
+        """
+        streams = self.streams(idx, off)
         N, L = len(streams), min(last, idx.shape[1])
         if not streams:
             return torch.empty(N, L, self.model.config.vocab_size)  # (N, L, V)
-        norm = getattr(self.model, "ln_f", getattr(self.model, "norm", nn.Identity()))
-        return self.model.lm_head(norm(torch.cat(streams)[:, -L:]))  # (N, L, V)
+        return self.read_out(torch.cat(streams)[:, -L:])  # (N, L, V)
+
+    @torch.no_grad()
+    def patched(self, idx: Tensor, layer: int, position: int, vectors: Tensor) -> Tensor:
+        """The logits with the stream at one layer and position replaced: (B, T) int64 and (B, C) -> (B, T, V).
+
+        Args:
+            layer: as in `streams`, but not the last: 0 is the embedding, 1 is after the first block.
+        """
+
+        def replace(block: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+            x = inputs[0].clone()  # (B, T, C)
+            x[:, position] = vectors
+            return (x,)
+
+        handle = self.blocks[layer].register_forward_pre_hook(replace)
+        try:
+            return self.logits(idx)  # (B, T, V)
+        finally:
+            handle.remove()
 
     @contextmanager
     def switched_off(self, off: Collection[HeadName]) -> Iterator[None]:
@@ -172,15 +212,15 @@ def causal_softmax(q: Tensor, k: Tensor) -> Tensor:
     return F.softmax(wei, dim=-1)  # (N, T, T)
 
 
-def silence(layer: Layer, head: int) -> torch.utils.hooks.RemovableHandle:
-    """Let a head write zeros until the hook is removed."""
+def silence(layer: Layer, head: int, value: Tensor | float = 0.0) -> torch.utils.hooks.RemovableHandle:
+    """Let a head write zeros, or another constant (hs,), until the hook is removed."""
     if isinstance(layer, gpt2.CausalSelfAttention):
 
         def clear(c_proj: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
             y = inputs[0].clone()  # (B, T, C), the heads side by side
             hs = y.shape[-1] // layer.n_head
-            y[..., head * hs : (head + 1) * hs] = 0
+            y[..., head * hs : (head + 1) * hs] = value
             return (y,)
 
         return layer.c_proj.register_forward_pre_hook(clear)
-    return layer[head].register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+    return layer[head].register_forward_hook(lambda module, inputs, output: torch.zeros_like(output) + value)
