@@ -99,31 +99,9 @@ class Corpus:
             f"{path.name} is missing: it is not part of an installed package, so run babygpt from a clone of its "
             f"repository, or give a text with --data",
         )
-
-        def pieces() -> Iterator[str]:
-            # Reading a pipe could wait forever, and a device may never end.
-            special = path.exists() and not path.is_file() and not path.is_dir()
-            require(not special, f"cannot read {path} (not a regular file): give a text file with --data")
-            with path.open(encoding="utf-8-sig") as file:
-                yield from iter(lambda: file.read(PIECE), "")
-
-        binary = (
-            f"{path} is not a text: it contains the character NUL, as binary files and UTF-16 do; save it as UTF-8 "
-            f"and try again"
-        )
-        try:
-            if new_tokenizer is None:
-                corpus = cls._from_pieces(pieces, path.name, path.absolute())
-                require("\0" not in corpus.tokenizer.chars, binary)
-                return corpus
-            text = "".join(pieces())
-            require("\0" not in text, binary)
-            return cls.tokenize(text, new_tokenizer, path.name, path.absolute())
-        except UnicodeDecodeError:
-            raise UserError(f"{path} is not UTF-8: {first_bad_byte(path)}; save it as UTF-8 and try again") from None
-        except OSError as error:
-            why = error.strerror or error
-            raise UserError(f"cannot read {path} ({why}): give a text file with --data") from None
+        if new_tokenizer is None:
+            return cls._from_pieces(lambda: pieces_of(path), path.name, path.absolute())
+        return cls.tokenize("".join(pieces_of(path)), new_tokenizer, path.name, path.absolute())
 
     @classmethod
     def _from_pieces(cls, pieces: Callable[[], Iterable[str]], name: str, path: Path | None = None) -> "Corpus":
@@ -193,6 +171,33 @@ class Corpus:
         x = data[positions].long()  # (B, T)
         y = data[positions + 1].long()  # (B, T)
         return x, y
+
+
+def pieces_of(path: Path, remedy: str = "give a text file with --data") -> Iterator[str]:
+    """The text of a UTF-8 file in pieces. Line endings become newlines; a byte order mark is dropped.
+
+    Args:
+        remedy: what a user can do about a file that cannot be read.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8, or is not a text.
+    """
+    try:
+        # Reading a pipe could wait forever, and a device may never end.
+        special = path.exists() and not path.is_file() and not path.is_dir()
+        require(not special, f"cannot read {path} (not a regular file): {remedy}")
+        with path.open(encoding="utf-8-sig") as file:
+            while piece := file.read(PIECE):
+                require(
+                    "\0" not in piece,
+                    f"{path} is not a text: it contains the character NUL, as binary files and UTF-16 do; save it as "
+                    f"UTF-8 and try again",
+                )
+                yield piece
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8: {first_bad_byte(path)}; save it as UTF-8 and try again") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error}): {remedy}") from None
 
 
 def first_bad_byte(path: Path) -> str:

@@ -21,10 +21,11 @@ import pytest
 import torch
 
 from babygpt import __main__, cli, expect, sample
-from babygpt.beyond import calculate, chat
+from babygpt.beyond import calculate, chat, write_shards
 from babygpt.beyond.arithmetic import SumCommand
 from babygpt.beyond.assistant import stages
-from babygpt.beyond.models import ARITHMETIC
+from babygpt.beyond.command import TokenCommand
+from babygpt.beyond.models import ARITHMETIC, GPT2
 from babygpt.harness.checkpoints import save_checkpoint
 from babygpt.harness.terminal import exit_status
 from babygpt.playground import commands as playground
@@ -324,13 +325,36 @@ SUMS = [
     wrong("calculate", "Missing from python -m babygpt.beyond.calculate"),
 ]
 
+TO = "--out-dir out --workers 1"
+SHARDS = [
+    wrong("shards", "Missing from python -m babygpt.beyond.shards"),
+    wrong(f"shards missing.txt {TO}", "cannot read missing.txt (No such file or directory): give a text file"),
+    wrong(f"shards folder {TO}", "cannot read folder ("),
+    wrong(f"shards empty.txt bom-only.txt {TO}", "empty.txt and bom-only.txt is empty"),
+    wrong(f"shards text.txt nul.txt {TO}", "nul.txt is not a text: it contains the character NUL"),
+    wrong(f"shards text.txt late.bin {TO}", "late.bin is not UTF-8: byte 1068 is 0xff"),
+    wrong(f"shards fifo {TO}", "cannot read fifo (not a regular file): give a text file", posix=True),
+    wrong(f"shards text.txt {TO} --tokenizer words", "--tokenizer must be char, gpt2, or bpe and a number of merges"),
+    wrong(f"shards text.txt {TO} --shard-tokens 0", "shard_tokens must be from 1 to 1000000000000, and it is 0"),
+    wrong("shards text.txt --out-dir out --workers -1", "workers must be from 0 to 1000, and it is -1"),
+    wrong("shards text.txt --out-dir two --workers 1", "two is not empty: choose another --out-dir, or remove it"),
+    wrong("shards text.txt --out-dir denied/x --workers 1", "cannot write to denied/x (Permission denied): choose"),
+    wrong("shards text.txt --out-dir text.txt --workers 1", "cannot write to text.txt ("),
+    works("shards crlf.txt text.txt --out-dir new/er/shards --workers 1", "Wrote 1,922 characters for training"),
+    wrong("gpt2 --data folder", "there are no shards in folder: shards.json is missing; make them with"),
+    wrong("gpt2 --data ready --tokenizer gpt2", "the shards in ready were made with --tokenizer char, not with gpt2"),
+    works("gpt2 --data ready", "learning ready (1,068 characters, 25 different)"),
+    wrong(f"gpt2 --data {'x' * 300}", "xxx (File name too long): give a text file with --data", posix=True),
+    wrong("v1 --data ready", "cannot read ready ("),
+]
+
 if not torch.cuda.is_available():
     NUMBERS += [wrong(f"v{n} --device cuda", "the device 'cuda' is not there: this machine has cpu") for n in (1, 10)]
     SAMPLES += [wrong("sample ten --device cuda", "the device 'cuda' is not there: this machine has cpu")]
 
 ROWS = [
     row
-    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + SUMS + PLAYGROUND
+    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + SUMS + PLAYGROUND + SHARDS
     if os.name == "posix" or not row.posix
 ]
 
@@ -374,6 +398,7 @@ def make_world(folder, slow=False):
         (folder / name).write_bytes(content)
     (folder / "folder").mkdir()
     (folder / "denied").mkdir()
+    write_shards.write_shards([folder / "text.txt"], folder / "ready", workers=1)
     for run, flags in {
         "two": "v2 --data text.txt",
         "ten": "v10 --data text.txt",
@@ -441,6 +466,8 @@ def play(command, folder):
     name, *argv = shlex.split(command)
     if name.startswith("v"):
         argv = f"{QUICK} {SMALL if name == 'v10' else ''}".split() + argv
+    if name == "gpt2":
+        argv = f"{QUICK} {SMALL} --device cpu".split() + argv
     commands = {
         "babygpt": lambda argv: sys.exit(exit_status(lambda: __main__.main(argv))),
         "sample": sample.main,
@@ -450,6 +477,8 @@ def play(command, folder):
         "playground": playground.main,
         "arithmetic": functools.partial(cli.main, SumCommand(ARITHMETIC)),
         "calculate": calculate.main,
+        "shards": write_shards.main,
+        "gpt2": functools.partial(cli.main, TokenCommand(GPT2)),
     }
     command = commands.get(name) or functools.partial(cli.main, int(name[1:]))
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))

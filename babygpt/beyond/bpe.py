@@ -106,7 +106,11 @@ def learn_bytes_naively(text: str, num_merges: int) -> list[Pair]:
 
 def learn_bytes(text: str, num_merges: int) -> list[Pair]:
     """The same merges, much faster: after a merge, only the pairs in the words that had it are counted again."""
-    found = split(text)
+    return learn_merges(split(text), num_merges)
+
+
+def learn_merges(found: Mapping[tuple[int, ...], int], num_merges: int) -> list[Pair]:
+    """As `learn_bytes`, from the pieces of a text as bytes, each with how often it occurs."""
     words, counts = list(found), list(found.values())
     pairs = count_pairs(found)
     places: dict[Pair, set[int]] = defaultdict(set)  # the words in which a pair has been seen
@@ -142,7 +146,17 @@ def split(text: str) -> Counter[tuple[int, ...]]:
     Raises:
         UserError: the text holds half of a surrogate pair, which UTF-8 cannot encode.
     """
-    return Counter({tuple(to_bytes(piece)): count for piece, count in Counter(PATTERN.findall(text)).items()})
+    return as_bytes(count_pieces(text))
+
+
+def count_pieces(text: str) -> Counter[str]:
+    """How often each piece occurs in a text."""
+    return Counter(PATTERN.findall(text))
+
+
+def as_bytes(pieces: Mapping[str, int]) -> Counter[tuple[int, ...]]:
+    """The same counts, with the bytes of each piece."""
+    return Counter({tuple(to_bytes(piece)): count for piece, count in pieces.items()})
 
 
 def to_bytes(text: str) -> bytes:

@@ -1,5 +1,6 @@
 """The command line of part two: that of the ten versions, with a choice of tokenizers and pretrained weights."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from babygpt import cli
 from babygpt.beyond import gpt2, pretrained
 from babygpt.beyond.bpe import BPETokenizer
 from babygpt.beyond.gpt2_vocabulary import GPT2Tokenizer
+from babygpt.beyond.shards import COMMAND, ShardedCorpus
 from babygpt.cli import Command, RunConfig
-from babygpt.data import Corpus
+from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device
 from babygpt.errors import UserError, require
 from babygpt.harness.checkpoints import Checkpoint
@@ -32,6 +34,9 @@ class TokenRunConfig(RunConfig):
 
     preset: str
     """Recipe that gives all other flags their defaults: see `babygpt/beyond/models.py`."""
+
+    data: Path = SHAKESPEARE
+    """The text to learn from, in UTF-8; or a folder of token shards, see `babygpt/beyond/shards.py`."""
 
     tokenizer: str = "char"
     """char: a token per character. bpe:512: byte pairs, 512 merges learned from the text. gpt2: GPT-2's own."""
@@ -73,8 +78,16 @@ class TokenCommand(Command):
     run_config = TokenRunConfig
 
     def load_corpus(self, config: TokenRunConfig, settings: Mapping[str, Any]) -> Corpus:
-        """The text to learn from, tokenized as the command line says."""
-        return Corpus.load(config.data, tokenizer_maker(config.tokenizer))
+        """The text to learn from, tokenized as the command line says; or the shards in a folder, which are already."""
+        if not os.path.isdir(config.data):  # noqa: PTH112  Path.is_dir raises if a name is too long
+            return Corpus.load(config.data, tokenizer_maker(config.tokenizer))
+        corpus = ShardedCorpus.open(config.data)
+        require(
+            config.tokenizer in ("char", corpus.tokenizer.name),
+            f"the shards in {config.data} were made with --tokenizer {corpus.tokenizer.name}, not with "
+            f"{config.tokenizer}: leave out --tokenizer, or make others with `{COMMAND}`",
+        )
+        return corpus
 
     def saved_choices(self, saved: Checkpoint) -> dict[str, Any]:
         """The text and the tokenizer of a run."""

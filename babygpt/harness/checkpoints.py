@@ -29,13 +29,24 @@ Checkpoint = dict[str, Any]
 
 def describe(model: LanguageModel, tokenizer: Tokenizer) -> Checkpoint:
     """What a checkpoint needs besides the weights: enough to build the model and read its tokens."""
-    kind = type(tokenizer)
     return {
         "format": FORMAT,
         "module": type(model).__module__,
         "model_config": asdict(model.config),
-        "tokenizer": {"module": kind.__module__, "class": kind.__name__, "state": tokenizer.state()},
+        "tokenizer": describe_tokenizer(tokenizer),
     }
+
+
+def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What `load_tokenizer` needs, as builtins."""
+    kind = type(tokenizer)
+    return {"module": kind.__module__, "class": kind.__name__, "state": tokenizer.state()}
+
+
+def load_tokenizer(saved: dict[str, Any]) -> Tokenizer:
+    """The tokenizer that `describe_tokenizer` described."""
+    kind = getattr(import_ours(saved["module"]), saved["class"])
+    return kind.from_state(saved["state"])
 
 
 def load_model(saved: Checkpoint, device: torch.device | str = "cpu") -> tuple[LanguageModel, Tokenizer]:
@@ -50,9 +61,7 @@ def load_model(saved: Checkpoint, device: torch.device | str = "cpu") -> tuple[L
         model.load_state_dict(saved["state"]["model"])
     except (RuntimeError, TypeError) as error:
         raise UserError(f"the weights and sizes in the checkpoint do not fit {saved['module']}: train again") from error
-    tokenizer = saved["tokenizer"]
-    kind = getattr(import_ours(tokenizer["module"]), tokenizer["class"])
-    return model.to(device).eval(), kind.from_state(tokenizer["state"])
+    return model.to(device).eval(), load_tokenizer(saved["tokenizer"])
 
 
 def import_ours(name: str) -> Any:
