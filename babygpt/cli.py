@@ -4,14 +4,17 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from babygpt import parallel
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device
 from babygpt.errors import require
+from babygpt.harness import ranks
 from babygpt.harness.checkpoints import Checkpoint
 from babygpt.harness.pace import PaceReport
 from babygpt.harness.reports import losses_of
@@ -68,6 +71,7 @@ class Command:
 
     run_config = RunConfig
     trainer = Trainer
+    folder = Run
 
     def __init__(self, model: Trainable) -> None:
         self.model = model
@@ -110,7 +114,8 @@ def main(model: int | Command, argv: Sequence[str] | None = None) -> None:
     """
 
     command = Command(get_version(model)) if isinstance(model, int) else model
-    sys.exit(exit_status(lambda: train(command, sys.argv[1:] if argv is None else argv)))
+    job = partial(train, command, sys.argv[1:] if argv is None else argv)
+    sys.exit(parallel.exit_status(command, job) if ranks.launched() else exit_status(job))
 
 
 def train(command: Command, argv: Sequence[str]) -> int:
@@ -123,7 +128,7 @@ def train(command: Command, argv: Sequence[str]) -> int:
     # The others are unknown here, but not to `read_settings`.
     first, _ = parse(FirstFlags, argv, program(model), return_unknown_args=True, add_help=False)
     if first.resume and not {"-h", "--help"} & set(argv):
-        run = Run(first.out_dir or latest_folder(model.name))
+        run = command.folder(first.out_dir or latest_folder(model.name))
         require(
             run.exists(),
             f"there is no run in {run.folder}: {run.checkpoint.name} is missing; start one without --resume",
@@ -136,7 +141,7 @@ def train(command: Command, argv: Sequence[str]) -> int:
     if command.only_prints(config, settings, corpus):
         return 0
     trainer = command.new_trainer(config, settings, corpus)
-    run = Run(config.out_dir or new_folder(model.name))
+    run = command.folder(config.out_dir or new_folder(model.name))
     with run.locked():
         require(
             not run.exists(),
@@ -162,7 +167,7 @@ def resume(command: Command, argv: Sequence[str], run: Run, first: FirstFlags) -
     preset = first.preset or default_preset(model, first.device)
     defaults = command.run_config(preset, **command.saved_choices(saved))
     config, settings = read_settings(command, argv, defaults, recipe)
-    trainer = new_trainer(model.module(), command.load_corpus(config, settings), settings, command.trainer)
+    trainer = command.new_trainer(config, settings, command.load_corpus(config, settings))
     run.check_resumable(saved, trainer)
     trainer.load_state(saved["state"])
     print_line(describe(model, trainer))
@@ -221,7 +226,7 @@ def describe(model: Trainable, trainer: Trainer) -> str:
     parameters = sum(p.numel() for p in trainer.model.parameters())
     corpus, dtype = trainer.corpus, str(trainer.dtype).removeprefix("torch.")
     return (
-        f"{model.name} {model.title}: {parameters:,} parameters, on {trainer.device} in {dtype}, "
+        f"{model.name} {model.title}: {parameters:,} parameters, on {trainer.where} in {dtype}, "
         f"learning {corpus.name} ({len(corpus):,} {corpus.unit}, {corpus.tokenizer.vocab_size:,} different)"
     )
 
@@ -234,11 +239,12 @@ def train_and_save(trainer: Trainer, run: Run, command: Command) -> int:
     with threads, stop_on_signal(trainer):
         trainer.train(on_eval=report, on_step=PaceReport())
         if not trainer.stop or trainer.step >= trainer.config.max_iters:
-            finish(trainer, run, command)
+            ranks.on_main(finish, trainer, run, command)
             return 0
         run.save(trainer)
     print_line(f"Stopped and saved at step {trainer.step:,}. To continue:")
-    print_line(f"  {python()} -m {command.model.path} --resume --out-dir {run.folder}")
+    start = ranks.launcher() if ranks.launched() else python()
+    print_line(f"  {start} -m {command.model.path} --resume --out-dir {run.folder}")
     return 130
 
 

@@ -93,16 +93,19 @@ def memory(device: torch.device) -> int | None:
     return None
 
 
-def require_memory(build: Callable[[], nn.Module], tokens: int, evaluated: int, device: torch.device) -> None:
+def require_memory(
+    build: Callable[[], nn.Module], tokens: int, evaluated: int, device: torch.device, parts: int = 1
+) -> None:
     """Raise UserError if training needs more memory than there is, before it brings the machine to a halt.
 
     This counts the minimum: weights with their gradients and AdamW's two averages, buffers, and
-    the logits of a batch of `tokens` with their gradients, or the tokens of an evaluation.
+    the logits of a batch of `tokens` with their gradients, or the tokens of an evaluation. Of the weights and all that
+    belongs to them there may be one of several `parts` here.
     """
     with torch.device("meta"):  # tensors without data
         model = build()
     weights, buffers = (sum(t.numel() for t in tensors) for tensors in (model.parameters(), model.buffers()))
-    needed = 16 * weights + 4 * buffers + max(8 * tokens * model.config.vocab_size, 32 * evaluated)
+    needed = 16 * weights // parts + 4 * buffers + max(8 * tokens * model.config.vocab_size, 32 * evaluated)
     present = memory(device)
     require(
         present is None or needed < present,

@@ -113,6 +113,16 @@ class Trainer:
         """The learning rate of the next step."""
         return learning_rate(self.step, self.config)
 
+    @property
+    def where(self) -> str:
+        """Where the model is trained, for the first line of a run."""
+        return str(self.device)
+
+    @classmethod
+    def parts(cls) -> tuple[int, int]:
+        """Among how many processes a batch is divided, and the model."""
+        return 1, 1
+
     def train(
         self,
         on_eval: Callable[["Trainer"], None] = lambda trainer: None,
@@ -149,7 +159,7 @@ class Trainer:
                     self.seconds = time.perf_counter() - start
                     self.history.append({"step": self.step, **losses, "lr": self.lr, "seconds": round(self.seconds, 3)})
                     on_eval(self)
-                if self.step >= config.max_iters or self.stop:
+                if self.step >= config.max_iters or self.stopping():
                     break
                 self.update()
                 bar.update()
@@ -162,13 +172,8 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr
         self.model.zero_grad(set_to_none=True)
-        parts = []
-        for _ in range(self.config.accumulation):
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                part = self.batch_loss() / self.config.accumulation
-            part.backward()
-            parts.append(part.detach())
-        loss = torch.stack(parts).sum()
+        batches = self.config.accumulation
+        loss = torch.stack([self.add_gradients(last=n == batches) for n in range(1, batches + 1)]).sum()
         if self.device.type == "cpu" or self.step % CHECK_INTERVAL == 0:
             self.check_loss(loss.item())
         if self.config.grad_clip:
@@ -177,6 +182,17 @@ class Trainer:
             optimizer.step()
         self.step += 1
         return loss
+
+    def add_gradients(self, last: bool) -> Tensor:
+        """Compute the next batch's part of the loss, and add its gradients to those of the step.
+
+        Args:
+            last: no other batch follows in this step. With several processes this matters; see `babygpt/parallel.py`.
+        """
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            loss = self.batch_loss() / self.config.accumulation
+        loss.backward()
+        return loss.detach()
 
     def batch_loss(self) -> Tensor:
         """Draw the next batch and return its loss, a scalar. A subclass may train on something else."""
@@ -198,6 +214,10 @@ class Trainer:
         for loss in losses.values():
             self.check_loss(loss)
         return losses
+
+    def stopping(self) -> bool:
+        """Whether to end before the next step. Several processes have to agree on that."""
+        return self.stop
 
     def remark(self) -> str:
         """What to add to the line about the last evaluation. A subclass may have measured more than losses."""
@@ -235,9 +255,13 @@ class Trainer:
             state["rng"]["cuda"] = torch.cuda.get_rng_state(self.device)
         return state
 
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the model other weights."""
+        self.model.load_state_dict(weights)
+
     def load_state(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken; training continues as if it had never stopped."""
-        self.model.load_state_dict(state["model"])
+        self.load_weights(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step = state["step"]
@@ -265,7 +289,9 @@ def new_trainer(
     config = select(TrainConfig, settings)
     sizes = select(module.Config, {**settings, "vocab_size": corpus.tokenizer.vocab_size})
     corpus.check(sizes.block_size)
-    tokens = config.batch_size * sizes.block_size
-    require_memory(lambda: module.Model(sizes), tokens, config.eval_iters * tokens, pick_device(config.device))
+    batch_parts, model_parts = kind.parts()
+    tokens = config.batch_size * sizes.block_size // batch_parts
+    device = pick_device(config.device)
+    require_memory(lambda: module.Model(sizes), tokens, config.eval_iters * tokens, device, model_parts)
     torch.manual_seed(config.seed)
     return kind(module.Model(sizes), corpus, config)

@@ -16,7 +16,7 @@ FLOORS = [
     {"kv_cache", "versions", "training"},
     {f"v{n}" for n in range(1, 11)},
     {"harness"},
-    {"shapes", "sample", "checkpoint", "cli"},
+    {"shapes", "sample", "checkpoint", "parallel", "cli"},
     {"beyond"},
     {"compare", "expect", "__main__"},
     {"course"},

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from babygpt.harness.ranks import is_main
+
 VARIABLE = "BABYGPT_BOARD"
 MEMBERSHIP = Path.home() / ".babygpt-board"
 WAITING = 100  # reports in the queue; the oldest goes when another one comes
@@ -114,7 +116,7 @@ def send(kind: str, **content: Any) -> None:
     """Report something, if this user has joined a board. Returns at once."""
     global _reporter
     membership = Membership.current()
-    if membership is None:
+    if membership is None or not is_main():
         return
     if _reporter is None or _reporter.membership != membership:
         _reporter = Reporter(membership)

@@ -114,13 +114,25 @@ class Run:
         }
         last = trainer.history[-1]
         is_best = last["step"] == trainer.step and last["val"] == min(h["val"] for h in trainer.history)
+        self.write(
+            trainer.history,
+            full,
+            about | {"state": {"model": state["model"], "step": trainer.step}} if is_best else None,
+        )
+
+    def write(self, history: list[dict[str, float]], last: Checkpoint, best: Checkpoint | None) -> None:
+        """Write the files of `save`: the metrics, the best model if there is a new one, and then the checkpoint.
+
+        Raises:
+            UserError: the folder cannot be written to, or has vanished.
+        """
+        lines = "".join(json.dumps(record) + "\n" for record in history)
         try:
             self._make_folder()
-            lines = "".join(json.dumps(record) + "\n" for record in trainer.history)
             write_atomically(self.metrics, lines.encode("utf-8"))
-            if is_best:
-                save_checkpoint(self.best, about | {"state": {"model": state["model"], "step": trainer.step}})
-            save_checkpoint(self.checkpoint, full)
+            if best is not None:
+                save_checkpoint(self.best, best)
+            save_checkpoint(self.checkpoint, last)
         except OSError as error:
             raise self._cannot_write(error) from error
 

@@ -30,9 +30,10 @@ from babygpt.beyond.assistant.ppo import PPOTrainer
 from babygpt.beyond.assistant.reward import Pair, RewardTrainer, collect_pairs
 from babygpt.beyond.assistant.sft import SFTTrainer, grow_vocabulary
 from babygpt.data import Corpus
-from babygpt.errors import UserError, require_within
+from babygpt.errors import UserError, require, require_within
 from babygpt.harness.files import write_atomically
 from babygpt.harness.pace import PaceReport
+from babygpt.harness.ranks import launched
 from babygpt.harness.runs import Run
 from babygpt.harness.signals import stop_on_signal
 from babygpt.harness.terminal import print_line, run_command
@@ -89,6 +90,7 @@ class Stopped(KeyboardInterrupt):
 
 def train(config: AssistantConfig) -> None:
     """Do what is missing of all stages, then write the table."""
+    require(not launched(), "an assistant is trained in one process: start it without torchrun")
     with Run(config.out_dir).locked():
         try:
             Stages(config).run()
