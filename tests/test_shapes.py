@@ -9,7 +9,7 @@ import torch
 from conftest import TINY, B, random_tokens, tiny_model
 
 from babygpt import kv_cache, v10
-from babygpt.beyond import encoder_decoder, gpt2, modern
+from babygpt.beyond import attention_only, encoder_decoder, gpt2, modern
 from babygpt.beyond.assistant import bandit, heads
 from babygpt.beyond.assistant.dpo import DPOTrainer
 from babygpt.beyond.assistant.grpo import GRPOTrainer
@@ -18,6 +18,10 @@ from babygpt.beyond.assistant.ppo import PPOTrainer
 from babygpt.beyond.assistant.reward import Pair
 from babygpt.beyond.assistant.sft import SFTTrainer
 from babygpt.beyond.beam import beam_search, greedy
+from babygpt.beyond.inside import ablation, chunks, embeddings, induction, lens, patching
+from babygpt.beyond.inside import heads as inside_heads
+from babygpt.beyond.inside.hooks import Inside
+from babygpt.beyond.repeats import Repeats
 from babygpt.beyond.sums import Sums
 from babygpt.compare import ablations, lstm, unscaled
 from babygpt.data import Corpus
@@ -183,11 +187,41 @@ def trace_the_playground():
     return seen
 
 
+def trace_the_inside():
+    """What the tracer sees of the lesson on what a model has learned: a batch of strings, and all that is measured."""
+    corpus, L = Corpus.from_text("abcdefghijk" * 20), 3
+    model = tiny_model(get_version(10), attention="loop")
+    inside, V, T, N = Inside(model), TINY["vocab_size"], TINY["block_size"], 1 + TINY["n_layer"]
+    with ShapeTracer(FILES, {"V": V, "C": TINY["n_embd"]}) as tracer:
+        cos = embeddings.cosines(model.token_embedding_table.weight.detach())
+        embeddings.same_kind_by_chance(embeddings.neighbors(cos), torch.arange(V) % 2, times=7)
+        embeddings.similarity_by_chance(cos, 4, times=7)
+        embeddings.pca(model.token_embedding_table.weight.detach())
+        x, y = chunks.validation_chunks(corpus, T, B)
+        inside_heads.scores(inside, corpus.tokenizer, x)
+        chunks.interval(torch.rand(5), resamples=9)
+    seen = [e for e in tracer.seen if e.comment.path.parent.name == "inside" and e.comment.path.name != "hooks.py"]
+    sizes = sizes_of(model.config, B, T) | {"N": N, "RESAMPLES": chunks.RESAMPLES}
+    with ShapeTracer(FILES, sizes) as tracer:
+        ablation.changes(inside, x, y, mean=True)
+        lens.layer_losses(inside, x, y), lens.agreement(inside, x)
+    seen += tracer.seen
+    with ShapeTracer(FILES, sizes | {"N": TINY["n_layer"]}) as tracer:
+        gained, lost = patching.effects(inside, x, x.roll(1, dims=0), y[:, 0])
+        patching.recovered(gained[0, 0], lost)
+    seen += tracer.seen
+    with ShapeTracer(FILES, {"B": B, "T": 16}) as tracer:
+        induction.copy_losses(inside, random_tokens(B, L))
+        Repeats.new().get_batch("train", B, 16, torch.Generator().manual_seed(0))
+    return seen + [e for e in tracer.seen if e.comment.path.name in ("induction.py", "repeats.py")]
+
+
 @pytest.fixture(scope="module")
 def seen():
     seen = [entry for version in VERSIONS for entry in trace_a_version(version)]
     tenth = get_version(10)
     seen += trace_a_variant(ablations) + trace_a_variant(unscaled) + trace_gpt2()
+    seen += trace_the_inside() + trace_a_variant(attention_only)
     seen += trace_pairs(encoder_decoder) + trace_pairs(lstm) + trace_sums() + trace_assistant() + trace_the_playground()
     for changes in MODERN:
         seen += trace_a_variant(modern, **changes)

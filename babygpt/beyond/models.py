@@ -91,7 +91,19 @@ ARITHMETIC = Idea(
     },
 )
 
-IDEAS = [GPT2, MODERN, ENCODER_DECODER, ARITHMETIC]
+# Random strings that repeat: a minute of one core.
+REPEATS: Recipe = dict(block_size=64, n_embd=64, n_head=4, n_layer=2, dropout=0.0, batch_size=64, learning_rate=4e-3,
+                       warmup_iters=100, lr_schedule="linear", beta2=0.99, grad_clip=1.0, max_iters=800,
+                       eval_interval=20, eval_iters=4)  # fmt: skip
+
+ATTENTION_ONLY = Idea(
+    "babygpt.beyond.attention_only",
+    "attention only",
+    "version 10 without feed-forward layers: two layers learn to continue a string that they have seen once",
+    {"repeats": REPEATS},
+)
+
+IDEAS = [GPT2, MODERN, ENCODER_DECODER, ARITHMETIC, ATTENTION_ONLY]
 
 # The family as it was published: the sizes of each model, and its number of parameters.
 FAMILY: dict[str, tuple[Recipe, int]] = {

@@ -133,9 +133,10 @@ class Inside:
 
         handle = self.blocks[layer].register_forward_pre_hook(replace)
         try:
-            return self.logits(idx)  # (B, T, V)
+            logits = self.logits(idx)  # (B, T, V)
         finally:
             handle.remove()
+        return logits
 
     @contextmanager
     def switched_off(self, off: Collection[HeadName]) -> Iterator[None]:
