@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from babygpt import __main__, cli, expect, sample
-from babygpt.beyond import calculate, chat, write_shards
+from babygpt.beyond import calculate, chat, data_parallel, scale, write_shards
 from babygpt.beyond.arithmetic import SumCommand
 from babygpt.beyond.assistant import stages
 from babygpt.beyond.command import TokenCommand
@@ -348,13 +348,25 @@ SHARDS = [
     wrong("v1 --data ready", "cannot read ready ("),
 ]
 
+SCALE = [
+    wrong("scale --mfu 0", "mfu must be above 0 and at most 1, and it is 0.0"),
+    wrong("scale --mfu nan", "mfu must be above 0 and at most 1, and it is nan"),
+    wrong("scale --gpus 0", "gpus must be from 1 to 1000000000, and it is 0"),
+    wrong("scale --tflops inf", "tflops must be above 0 and at most 1e9, and it is inf"),
+    wrong("scale --price -1", "price must be from 0 to 1e9, and it is -1.0"),
+    works("scale --gpus 8", "124,439,808"),
+    wrong("data_parallel --processes 0", "processes must be from 1 to 64, and it is 0"),
+    wrong("data_parallel --processes 3 --batch-size 2", "batch_size must be from 3 to 1000000, and it is 2"),
+    wrong("data_parallel --steps 0", "steps must be from 1 to 1000000, and it is 0"),
+]
+
 if not torch.cuda.is_available():
     NUMBERS += [wrong(f"v{n} --device cuda", "the device 'cuda' is not there: this machine has cpu") for n in (1, 10)]
     SAMPLES += [wrong("sample ten --device cuda", "the device 'cuda' is not there: this machine has cpu")]
 
 ROWS = [
     row
-    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + SUMS + PLAYGROUND + SHARDS
+    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + SUMS + PLAYGROUND + SHARDS + SCALE
     if os.name == "posix" or not row.posix
 ]
 
@@ -478,6 +490,8 @@ def play(command, folder):
         "arithmetic": functools.partial(cli.main, SumCommand(ARITHMETIC)),
         "calculate": calculate.main,
         "shards": write_shards.main,
+        "scale": scale.main,
+        "data_parallel": data_parallel.main,
         "gpt2": functools.partial(cli.main, TokenCommand(GPT2)),
     }
     command = commands.get(name) or functools.partial(cli.main, int(name[1:]))
