@@ -346,6 +346,8 @@ SHARDS = [
     works("gpt2 --data ready", "learning ready (1,068 characters, 25 different)"),
     wrong(f"gpt2 --data {'x' * 300}", "xxx (File name too long): give a text file with --data", posix=True),
     wrong("v1 --data ready", "cannot read ready ("),
+    wrong("gpt2 --sharded", "--sharded divides a model among several processes: start them with torchrun"),
+    works("gpt2 --activation-checkpointing --dropout 0.2", "Trained 2 steps"),
 ]
 
 SCALE = [

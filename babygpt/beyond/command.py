@@ -13,12 +13,14 @@ from babygpt import cli
 from babygpt.beyond import gpt2, pretrained
 from babygpt.beyond.bpe import BPETokenizer
 from babygpt.beyond.gpt2_vocabulary import GPT2Tokenizer
+from babygpt.beyond.recompute import checkpoint_activations
 from babygpt.beyond.shards import COMMAND, ShardedCorpus
 from babygpt.cli import Command, RunConfig
 from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.device import pick_device
 from babygpt.errors import UserError, require
 from babygpt.harness.checkpoints import Checkpoint
+from babygpt.harness.ranks import launched
 from babygpt.sample import first_tokens, whole_characters
 from babygpt.tokenizer import Tokenizer
 from babygpt.training import Trainer, new_trainer
@@ -47,12 +49,23 @@ class TokenRunConfig(RunConfig):
     prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="(optional)")] = None
     """With --from-pretrained: only continue this text, and stop."""
 
+    sharded: bool = False
+    """Under torchrun: divide the model among the processes, which saves memory; see `babygpt/beyond/sharded.py`."""
+
+    activation_checkpointing: bool = False
+    """Compute activations twice to keep fewer in memory; see `babygpt/beyond/recompute.py`."""
+
     def __post_init__(self) -> None:
         tokenizer_maker(self.tokenizer)
         require(
             self.prompt is None or self.from_pretrained is not None,
             "--prompt needs --from-pretrained; to continue a text with a model that you have trained, run "
             "python -m babygpt.sample",
+        )
+        require(
+            not self.sharded or launched(),
+            "--sharded divides a model among several processes: start them with torchrun --nproc-per-node 2 -m, "
+            "or leave out --sharded",
         )
 
 
@@ -109,16 +122,22 @@ class TokenCommand(Command):
         return True
 
     def new_trainer(self, config: TokenRunConfig, settings: Mapping[str, Any], corpus: Corpus) -> Trainer:
-        """The trainer of a new run, which may start from pretrained weights. Their sizes count then, not the flags."""
+        """The trainer of a run, which may start from pretrained weights. Their sizes count then, not the flags."""
+        kind = self.trainer
+        if config.sharded:
+            from babygpt.beyond.sharded import ShardedTrainer as kind  # a second to load, and rarely needed
         if config.from_pretrained is None:
-            return new_trainer(self.model.module(), corpus, settings)
-        model = pretrained.load(config.from_pretrained)
-        require_same_vocabulary(model, corpus, config)
-        block_size = min(settings["block_size"], model.config.block_size)
-        model.crop_block_size(block_size)
-        sizes = asdict(model.config) | {"dropout": settings["dropout"], "block_size": block_size}
-        trainer = new_trainer(gpt2, corpus, {**settings, **sizes})
-        trainer.model.load_state_dict(model.state_dict())
+            trainer = new_trainer(self.model.module(), corpus, settings, kind)
+        else:
+            model = pretrained.load(config.from_pretrained)
+            require_same_vocabulary(model, corpus, config)
+            block_size = min(settings["block_size"], model.config.block_size)
+            model.crop_block_size(block_size)
+            sizes = asdict(model.config) | {"dropout": settings["dropout"], "block_size": block_size}
+            trainer = new_trainer(gpt2, corpus, {**settings, **sizes}, kind)
+            trainer.load_weights(model.state_dict())
+        if config.activation_checkpointing:
+            checkpoint_activations(trainer.model)
         return trainer
 
 
