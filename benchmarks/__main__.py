@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import tyro
 from tqdm import tqdm
 
 from babygpt import kv_cache, v10
-from babygpt.data import SHAKESPEARE, Corpus
+from babygpt.data import Corpus
 from babygpt.device import pick_device
 from babygpt.errors import require
 from babygpt.harness.terminal import exit_status
@@ -23,30 +22,12 @@ from babygpt.harness.threads import worthwhile_threads
 from babygpt.training import TrainConfig, Trainer, estimate_loss
 from babygpt.versions import VERSIONS, get_version, select
 from benchmarks.baseline import Baseline
-from benchmarks.measure import Result, machine, matmul_peak, repeat, summary, take_turns, wait
+from benchmarks.corpora import data, python, shards
+from benchmarks.gpu import graphs, nanogpt, target
+from benchmarks.measure import BenchmarkConfig, Result, machine, matmul_peak, repeat, summary, take_turns, wait
 from benchmarks.report import report, with_figures
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class BenchmarkConfig:
-    """Time babygpt beside plain alternatives, print a table, and write JSON."""
-
-    only: tuple[str, ...] = ()
-    """Benchmarks to run: step, laptop, small, busy, generation, data, startup (default: all)."""
-
-    rounds: int = 5
-    """Turns that each alternative takes (at most three for the runs of `laptop`)."""
-
-    out: Path = Path("runs/benchmarks.json")
-    """File for the figures. Those of other benchmarks stay in it."""
-
-    readme: bool = False
-    """Measure nothing; write the figures of benchmarks/results.json into benchmarks/README.md."""
-
-    device: str = "cpu"
-    """Where `step` computes; everything else runs on the CPU."""
 
 
 def trainer_of(recipe: str, corpus: Corpus, **changes: object) -> Trainer:
@@ -223,39 +204,6 @@ def generation(config: BenchmarkConfig) -> Result:
     return result | {"ceiling for one text: reading the weights": {"unit": "tokens/s", "median": round(ceiling)}}
 
 
-def python(*arguments: str) -> str:
-    """The output of `python ...`."""
-    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def data(config: BenchmarkConfig) -> Result:
-    """A text of 1 GB, opened and tokenized. The peak is that of the whole process, PyTorch's 0.2 GB included."""
-    text = SHAKESPEARE.read_bytes()
-    copies = 10**9 // len(text)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "long.txt"
-        with path.open("wb") as file:
-            for _ in range(copies):
-                file.write(text)
-        code = (
-            "import time\n"
-            "from pathlib import Path\n"
-            "from babygpt.data import Corpus\n"
-            "start = time.perf_counter()\n"
-            f"corpus = Corpus.load({str(path)!r})\n"
-            "seconds = time.perf_counter() - start\n"
-            # Linux only; the more usual ru_maxrss would also count the process that started this one.
-            "kilobytes = int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
-            "print(seconds, kilobytes * 1024 / len(corpus))\n"
-        )
-        runs = [tuple(map(float, python("-c", code).split())) for _ in range(min(3, config.rounds))]
-    size = copies * len(text)
-    return {
-        "speed": summary([size / seconds / 1e6 for seconds, _ in runs], "MB/s"),
-        "memory at the peak": summary([memory for _, memory in runs], "bytes a character"),
-    }
-
-
 def startup(config: BenchmarkConfig) -> Result:
     """`python -m babygpt.v1 --help` beside a bare `import torch`."""
     runs = {
@@ -272,8 +220,21 @@ BENCHMARKS = {
     "busy": busy,
     "generation": generation,
     "data": data,
+    "shards": shards,
     "startup": startup,
+    "target": target,
+    "graphs": graphs,
+    "nanogpt": nanogpt,
 }
+ON_A_GPU = ("step", "target", "graphs", "nanogpt")
+"""What --device is for. Their figures from a GPU are stored under names of their own."""
+
+
+def everything(on_gpu: bool, has_nanogpt: bool) -> list[str]:
+    """The benchmarks that can run on a device unattended."""
+    if on_gpu:
+        return [name for name in ON_A_GPU if name != "nanogpt" or has_nanogpt]
+    return [name for name in BENCHMARKS if name == "step" or name not in ON_A_GPU]
 
 
 def benchmark(config: BenchmarkConfig) -> None:
@@ -292,10 +253,12 @@ def benchmark(config: BenchmarkConfig) -> None:
     require(config.rounds >= 1, f"rounds must be at least 1, and it is {config.rounds}")
     about = machine(pick_device(config.device))
     results = json.loads(config.out.read_text(encoding="utf-8")) if config.out.exists() else {}
-    for name in tqdm(config.only or BENCHMARKS, leave=False, disable=None):
+    on_gpu = pick_device(config.device).type == "cuda"
+    for name in tqdm(config.only or everything(on_gpu, config.nanogpt is not None), leave=False, disable=None):
         entry = {"measures": BENCHMARKS[name].__doc__, "machine": about}
-        results[name] = entry | {"result": BENCHMARKS[name](config)}
-        tqdm.write(report({name: results[name]}) + "\n")
+        key = f"{name} on a GPU" if on_gpu and name in ON_A_GPU else name
+        results[key] = entry | {"result": BENCHMARKS[name](config)}
+        tqdm.write(report({key: results[key]}) + "\n")
         config.out.parent.mkdir(parents=True, exist_ok=True)
         config.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"The figures are in {config.out}")

@@ -5,13 +5,39 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Time babygpt beside plain alternatives, print a table, and write JSON."""
+
+    only: tuple[str, ...] = ()
+    """Benchmarks to run: step, laptop, small, busy, generation, data, shards, startup; and, better on a GPU, target,
+    graphs, nanogpt (default: what makes sense on the device)."""
+
+    rounds: int = 5
+    """Turns that each alternative takes (at most three where a turn takes minutes)."""
+
+    out: Path = Path("runs/benchmarks.json")
+    """File for the figures. Those of other benchmarks stay in it."""
+
+    readme: bool = False
+    """Measure nothing; write the figures of benchmarks/results.json into benchmarks/README.md."""
+
+    device: str = "cpu"
+    """Where step, target, graphs and nanogpt compute; everything else runs on the CPU."""
+
+    nanogpt: Path | None = None
+    """For the benchmark nanogpt: the folder of a checkout of nanoGPT, with its data prepared."""
 
 
 def take_turns(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

@@ -95,12 +95,34 @@ def goals(results: Result) -> str:
             speed >= 50 and memory <= 3,
             f"{speed:.0f} MB/s, {memory:.1f} bytes",
         ),
-        ("On a CUDA GPU: time to a validation loss of 1.47", None, "not measured: there was none"),
+        shards_row(found.get("shards")),
+        target_row(found.get("target on a GPU")),
     ]
     says = {True: "met", False: "**not met**", None: ""}
     return "\n".join(
         ["| goal | | measured |", "|---|---|---|", *(f"| {goal} | {says[met]} | {out} |" for goal, met, out in rows)]
     )
+
+
+def shards_row(speeds: Result | None) -> tuple[str, bool | None, str]:
+    """The row of the goals on token shards."""
+    goal = "A text of 1 GB as token shards, by several processes: 50 MB/s"
+    if speeds is None:
+        return goal, None, "not measured"
+    several, alone, gpt2 = (
+        speeds[name]["median"] for name in ("char, a process per core", "char, one process", "gpt2, a process per core")
+    )
+    return goal, several >= 50, f"{several:.0f} MB/s (one process: {alone:.0f}); with GPT-2's tokens {gpt2:.0f} MB/s"
+
+
+def target_row(run: Result | None) -> tuple[str, bool | None, str]:
+    """The row of the goals on a GPU, which has no number to reach."""
+    goal = "On a CUDA GPU: time to a validation loss of 1.47"
+    if run is None:
+        return goal, None, "not measured: there was none"
+    if "time to it" not in run:
+        return goal, None, f"not reached: {run['lowest val']['median']:.3f} by the lecture's recipe"
+    return goal, None, f"{run['time to it']['median']:.0f} s"
 
 
 def with_figures(readme: str, results: Result) -> str:
