@@ -93,8 +93,7 @@ def mask(wanted: Wanted) -> Tensor:
 
 def score(wei: Tensor, wanted: Tensor) -> Tensor:
     """The weight on the wanted positions, averaged over the positions that want any: (..., T, T), (T, T) -> (...)."""
-    T = len(wanted)
-    asked = wanted.any(dim=1)  # (T,)
+    asked = wanted.any(dim=1)
     return (wei * wanted).sum(dim=-1)[..., asked].mean(dim=-1)
 
 
