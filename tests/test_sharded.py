@@ -1,12 +1,12 @@
 """A sharded model makes the steps of one process with half of the memory, and recomputed activations change nothing."""
 
+import json
 import os
 import shlex
 
 import pytest
 import ranked
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed.tensor import DTensor
 
 from babygpt import cli
@@ -14,12 +14,14 @@ from babygpt.beyond import gpt2, modern
 from babygpt.beyond.command import TokenCommand
 from babygpt.beyond.models import GPT2
 from babygpt.beyond.recompute import blocks_of, checkpoint_activations
+from babygpt.beyond.scale import FLOAT32, saved_bytes
 from babygpt.data import Corpus
 from babygpt.errors import UserError
 from babygpt.harness import ranks
 from babygpt.harness.runs import Run
 from babygpt.parallel import SharedRun
 from babygpt.training import TrainConfig, Trainer
+from benchmarks import memory
 
 RECIPE = dict(max_iters=4, batch_size=4, accumulation=2, learning_rate=1e-2, grad_clip=1.0, eval_interval=2,
               eval_iters=3, dtype="float32", device="cpu")  # fmt: skip
@@ -196,11 +198,8 @@ def test_activation_checkpointing_leaves_the_loss_and_every_gradient_as_they_wer
 
 
 def saved_by(model):
-    """How many numbers are kept for the backward pass, without parameters and anything kept twice."""
-    parameters, kept = {p.data_ptr() for p in model.parameters()}, {}
-    with saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t):
-        loss_of(model)
-    return sum(t.numel() for pointer, t in kept.items() if pointer not in parameters)
+    """How many numbers are kept for the backward pass."""
+    return saved_bytes(lambda: loss_of(model), list(model.parameters())) / FLOAT32
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -214,3 +213,31 @@ def test_a_block_with_activation_checkpointing_keeps_only_its_input(name):
     B, T, C = 2, 7, SIZES["n_embd"]
     assert saved_by(wrapped) - saved_by(without_blocks) == SIZES["n_layer"] * B * T * C
     assert saved_by(plain) > 5 * saved_by(wrapped)
+
+
+# The recorded figures
+
+
+def test_the_recorded_memory_is_that_of_the_formulas():
+    result = json.loads(memory.RESULTS.read_text(encoding="utf-8"))["result"]
+    assert len(result["state"]) == 1 + 2 * (len(memory.PROCESSES) - 1)
+    for figures in (*result["state"].values(), result["activations"]["kept"], result["activations"]["computed again"]):
+        assert figures.get("all", figures.get("bytes")) == pytest.approx(figures["formula"], rel=2e-3)
+
+
+def test_the_readme_of_the_benchmarks_has_the_recorded_memory():
+    result = json.loads(memory.RESULTS.read_text(encoding="utf-8"))["result"]
+    readme = " ".join((memory.RESULTS.parent / "README.md").read_text(encoding="utf-8").split())
+    state = {name: f"{figures['all'] / 1e6:.1f} MB" for name, figures in result["state"].items()}
+    kept, again = result["activations"]["kept"], result["activations"]["computed again"]
+    for text in (
+        f"has {result['parameters']:,} parameters",
+        f"two averages take {state['1 process, copied']}",
+        f"each of two processes holds {state['2 processes, sharded']}",
+        f"each of four holds {state['4 processes, sharded']}",
+        f"the forward pass keeps {kept['bytes'] / 1e6:.1f} MB for the backward pass",
+        f"it keeps {again['bytes'] / 1e6:.1f} MB, and a step takes {result['activations']['step, ratio']} times",
+        f"{kept['step']['median']:.2f} s and {again['step']['median']:.2f} s of one core",
+    ):
+        assert text in readme
+    assert state["2 processes, copied"] == state["4 processes, copied"] == state["1 process, copied"]

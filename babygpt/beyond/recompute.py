@@ -7,7 +7,7 @@ in memory as it was given. With checkpointing a block keeps only its own input. 
 block, its forward pass runs again. The gradients stay the same, with dropout too: its stream is set back first.
 
 This costs a second forward pass of the blocks. A backward pass takes about twice as long as a forward pass, so a step
-takes about a third longer.
+takes up to a third longer. `benchmarks/memory.py` measures both, the memory and the time.
 
 Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost".
 """
