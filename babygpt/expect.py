@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Settings that may differ from the recipe: it leaves them open, or they don't change what is learned.
-FREE = {"seed", "device", "dtype", "compile", "eval_interval", "eval_iters", "vocab_size", "attention"}
+FREE = {"seed", "device", "dtype", "compile", "fast_dropout", "eval_interval", "eval_iters", "vocab_size", "attention"}
 
 LAST = 10  # a model of part two has the causes of this version
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from babygpt.byte_dropout import ByteDropout
+
 
 def qkv_weight(heads: nn.ModuleList) -> Tensor:
     """One tall matrix instead of 3 * n_head small ones: all queries, all keys, all values, (3 * C, C)."""
@@ -32,8 +34,8 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Dropout, bias:
         dropout: what to do with the weights.
         bias: (n_head, T, T), added to the scores, with -inf above the diagonal. By default only the future is masked.
     """
-    if q.device.type == "cpu" and v.dtype == torch.bfloat16:
-        # Head.forward for all heads: on a CPU in bfloat16 this is faster than the call below.
+    if q.device.type == "cpu" and (v.dtype == torch.bfloat16 or isinstance(dropout, ByteDropout)):
+        # Head.forward for all heads: on a CPU in bfloat16 this is faster than the call below. That has its own dropout.
         wei = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (B, n_head, T, T)
         T = q.shape[-2]
         future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)  # (T, T)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from babygpt.byte_dropout import use_byte_dropout
 from babygpt.data import Corpus
 from babygpt.device import pick_device, pick_dtype, require_memory
 from babygpt.errors import UserError, require
@@ -97,6 +98,8 @@ class Trainer:
         self.dtype = pick_dtype(config.dtype, self.device)
         corpus.check(model.config.block_size)
         self.model = model.to(self.device)
+        if config.fast_dropout and self.device.type == "cpu":
+            use_byte_dropout(self.model)
         self.compiled = torch.compile(self.model) if config.compile else self.model
         self.corpus = corpus.to(self.device)
         self.config = config

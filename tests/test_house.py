@@ -12,7 +12,7 @@ PACKAGE = Path(babygpt.__file__).parent
 # From the ground up. A module may import its own floor and the ones below it.
 FLOORS = [
     {"errors"},
-    {"tokenizer", "data", "model", "device", "fused", "muon", "train_config"},
+    {"tokenizer", "data", "model", "device", "fused", "byte_dropout", "muon", "train_config"},
     {"kv_cache", "versions", "training"},
     {f"v{n}" for n in range(1, 11)},
     {"harness"},

@@ -155,6 +155,7 @@ NUMBERS = [
     wrong("v10 --dropout 1", "dropout must be at least 0 and below 1, and it is 1.0"),
     wrong("v10 --dropout -0.1", "dropout must be at least 0 and below 1, and it is -0.1"),
     wrong("v10 --dropout nan", "dropout must be at least 0 and below 1, and it is nan"),
+    wrong("v10 --fast-dropout --dropout 0.001", "with k from 1 to 255, and dropout is 0.001: leave out --fast-dropout"),
     wrong("v10 --init-std 0", "init_std must be from 1e-06 to 10, and it is 0.0"),
     wrong("v10 --init-std inf", "init_std must be from 1e-06 to 10, and it is inf"),
 ]
