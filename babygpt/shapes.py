@@ -16,6 +16,7 @@ import sys
 import tokenize
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -74,7 +75,12 @@ def find_comments(path: Path) -> list[ShapeComment]:
     Raises:
         ValueError: there is nothing on the line that a shape comment could describe.
     """
-    source = path.read_text(encoding="utf-8")
+    return parse_comments(path, path.read_text(encoding="utf-8"))
+
+
+@cache
+def parse_comments(path: Path, source: str) -> list[ShapeComment]:
+    """As `find_comments`, for a source that has been read. Parsing all files takes a second, so it is done once."""
     statements = {}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Return):

@@ -150,7 +150,7 @@ def test_a_planted_bug_is_called_out(number, bug, side, told, tmp_path, monkeypa
     assert ("It looks ahead" in out) == leaks
 
 
-@pytest.mark.parametrize("number, seeds", [(1, 10), (5, 10), (6, 10), (8, 2), (9, 2)])  # the last two take long
+@pytest.mark.parametrize("number, seeds", [(1, 5), (5, 5), (6, 4), (8, 1), (9, 1)])
 def test_healthy_runs_from_other_seeds_are_not_flagged(number, seeds, tmp_path, capsys):
     known = {training["seed"] for training in recorded.trainings(get_version(number))}
     for seed in range(1, seeds + 1):

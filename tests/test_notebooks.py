@@ -266,42 +266,54 @@ def test_the_solutions_run_from_top_to_bottom_and_every_check_passes(lesson, exe
 
 
 @every_lesson
-def test_the_learners_notebook_runs_to_the_end_with_every_exercise_open(lesson, execute):
-    """So no cell needs the solution of an exercise before it, and nothing is red."""
-    for cell, output, error in execute(build(lesson, solutions=False)):
+def test_the_learners_notebook_runs_to_the_end_with_every_exercise_open_and_each_can_be_solved_alone(lesson, execute):
+    """So no cell needs the solution of an exercise before it, nothing is red, and any choice of exercises works.
+
+    After each check, which finds its exercise open, the solution runs and is checked. Then everything that it
+    defined is taken back, and the notebook goes on as if nobody had solved it.
+    """
+    solution_of = solutions(lesson)
+    learner, solved_checks = build(lesson, solutions=False), []
+    for cell in code(learner):
+        if "check" in cell.metadata.tags:
+            source = "\n".join((SAVE_NAMES, solution_of[cell.source]))
+            check = nbformat.v4.new_code_cell(cell.source, metadata={"tags": ["solved"]})
+            place = learner.cells.index(cell) + 1
+            learner.cells[place:place] = [
+                nbformat.v4.new_code_cell(source, metadata={"tags": []}),
+                check,
+                nbformat.v4.new_code_cell(RESTORE_NAMES, metadata={"tags": []}),
+            ]
+            solved_checks.append(check)
+    results = execute(learner)
+    for cell, output, error in results:
         assert error is None, f"{cell.source}\n{output}"
         if "check" in cell.metadata.tags:
             assert re.fullmatch(rf"({EXERCISE} is still open\.\n)+", output), output
+        if "solved" in cell.metadata.tags:
+            assert re.fullmatch(rf"({EXERCISE} is right\.\n)+", output), f"{cell.source}\n{output}"
         if "payoff" in cell.metadata.tags:
             assert "Solve exercise" in output, output
+    assert len(solved_checks) == len(solution_of)
 
 
-@every_lesson
-def test_each_exercise_can_be_solved_with_all_others_open(lesson, execute):
-    """So the short path, or any other choice of exercises, works."""
-    learner = build(lesson, solutions=False)
-    cells = {cell.id: cell for cell in learner.cells}
-    checked = {}
-    for cell in code(build(lesson, solutions=True)):  # a check belongs to the solution before it
-        tags = cell.metadata.tags
-        solution = cell.source if "solution" in tags else checked.get("solution")
-        if "check" in tags:
-            checked[cell.source] = solution
-        checked["solution"] = solution
-    for cell in list(code(learner)):
+SAVE_NAMES = "_names = {}; _names.update(globals())"
+RESTORE_NAMES = """\
+for _name in [name for name in globals() if name not in _names]:
+    del globals()[_name]
+globals().update(_names)
+__import__("babygpt.course.checks.core", fromlist=["_solved"])._solved.clear()"""
+
+
+def solutions(lesson):
+    """The solution that comes before each check of a lesson: {check: solution}."""
+    found = {}
+    for cell in code(build(lesson, solutions=True)):
+        if "solution" in cell.metadata.tags:
+            solution = cell.source
         if "check" in cell.metadata.tags:
-            place = learner.cells.index(cells[cell.id])
-            stub = next(c for c in reversed(learner.cells[:place]) if "stub" in c.metadata.get("tags", []))
-            sources = (checked[cell.source], cell.source + "  # solved", stub.source, "checks.core._solved.clear()")
-            learner.cells[place:place] = [
-                nbformat.v4.new_code_cell(source, metadata={"tags": []}) for source in sources
-            ]
-    results = [(cell, output, error) for cell, output, error in execute(learner) if cell.source.endswith("# solved")]
-    assert len(results) == len([key for key in checked if key != "solution"])
-    for cell, output, error in results:
-        assert error is None and re.fullmatch(rf"({EXERCISE} is right\.\n)+", output), (
-            f"{cell.source}\n{output}\n{error}"
-        )
+            found[cell.source] = solution
+    return found
 
 
 def test_a_notebook_runs_in_a_kernel_of_its_own(tmp_path):

@@ -62,8 +62,10 @@ def train(
         the trainer; its `history` is a list of {step, train, val, lr, seconds}.
     """
     max_iters = steps(max_iters)
-    defaults = {"device": "cpu", "eval_interval": max(1, max_iters // 10), "eval_iters": 5 if FAST else 200}
-    config = TrainConfig(max_iters=max_iters, learning_rate=learning_rate, **defaults | settings)
+    settings = {"device": "cpu", "eval_interval": max(1, max_iters // 10), "eval_iters": 200} | settings
+    if FAST:
+        settings |= {"eval_interval": max_iters // 2, "eval_iters": 1}
+    config = TrainConfig(max_iters=max_iters, learning_rate=learning_rate, **settings)
     trainer = kind(model, corpus, config)
     loaded = run(trainer)
     last = trainer.history[-1]
