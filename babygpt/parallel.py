@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from babygpt.data import Corpus, Split
+from babygpt.device import pick_device
 from babygpt.errors import UserError, require
 from babygpt.harness import ranks, terminal
 from babygpt.harness.checkpoints import Checkpoint
@@ -67,12 +68,22 @@ def weight(rows: int) -> float:
     return mine * ranks.world_size() / rows
 
 
+def require_own_device(device: torch.device) -> None:
+    """Raise UserError unless each process of this machine can have a device to itself."""
+    gpus = torch.cuda.device_count()
+    require(
+        device.type != "cuda" or ranks.local_rank() < gpus,
+        f"each process needs a GPU, and this machine has {gpus}: use --nproc-per-node {gpus}",
+    )
+    require(device.type != "mps", "several processes cannot train on one Apple GPU: leave out torchrun")
+
+
 class ParallelTrainer(Trainer):
     """A model in training in several processes. All have the same weights, and draw dropout from different streams.
 
     Raises:
-        UserError: a batch has fewer rows than there are processes, or more processes than GPUs are on a machine, or
-            the processes have different texts.
+        UserError: a batch has fewer rows than there are processes, a machine has more processes than GPUs, or the
+            processes have different texts.
     """
 
     def __init__(self, model: LanguageModel, corpus: Corpus, config: TrainConfig) -> None:
@@ -82,13 +93,8 @@ class ParallelTrainer(Trainer):
             f"a batch of {config.batch_size} cannot be divided among {processes} processes: use a --batch-size of "
             f"{processes} or more, or fewer processes",
         )
+        require_own_device(pick_device(config.device))
         super().__init__(model, Share(corpus), config)
-        gpus = torch.cuda.device_count()
-        require(
-            self.device.type != "cuda" or ranks.local_rank() < gpus,
-            f"this machine has {gpus} GPUs, and each process needs one: use --nproc-per-node {gpus}",
-        )
-        require(self.device.type != "mps", "several processes cannot train on one Apple GPU: leave out torchrun")
         texts = ranks.gather(corpus.fingerprint)
         other = next((rank for rank, text in enumerate(texts) if text != texts[0]), None)
         require(other is None, f"rank {other} has another text than rank 0: copy the same --data to every machine")

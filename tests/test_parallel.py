@@ -21,7 +21,7 @@ from babygpt.data import Corpus
 from babygpt.errors import UserError
 from babygpt.harness import ranks
 from babygpt.harness.runs import Run
-from babygpt.parallel import ParallelTrainer, Share, SharedRun
+from babygpt.parallel import ParallelTrainer, Share, SharedRun, require_own_device
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import get_version
 
@@ -73,14 +73,22 @@ def experiments(folder):
         trainer.model.register_forward_pre_hook(lambda *_: found["dropped"].append(next_random_numbers()))
         trainer.update(), trainer.update()
 
+        whole, first, second = (small_trainer(ParallelTrainer, dropout=0.5) for _ in range(3))
+        whole.train(progress=False)
+        first.train(on_step=lambda trainer: setattr(trainer, "stop", trainer.step == 2), progress=False)
+        second.load_state(first.state())
+        second.train(progress=False)
+        pairs = zip(whole.model.parameters(), second.model.parameters(), strict=True)
+        found["continued"] = whole.step == second.step == 4 and all(torch.equal(*pair) for pair in pairs)
+
         trainer = small_trainer(ParallelTrainer, max_iters=50)
         stop_rank_1 = lambda trainer: setattr(trainer, "stop", ranks.rank() == 1 and trainer.step == 3)  # noqa: E731
         trainer.train(on_step=stop_rank_1, progress=False)
         found["stopped at"] = trainer.step
 
         trainer = small_trainer(ParallelTrainer)
-        whole = trainer.batch_loss
-        trainer.batch_loss = lambda: whole() * (float("nan") if ranks.rank() == 1 else 1)
+        loss = trainer.batch_loss
+        trainer.batch_loss = lambda: loss() * (float("nan") if ranks.rank() == 1 else 1)
         found["nan"] = refusal(trainer.update)
 
         found["few rows"] = refusal(lambda: small_trainer(ParallelTrainer, batch_size=1))
@@ -176,6 +184,10 @@ def test_no_two_processes_and_no_two_batches_draw_the_same_dropout(found):
     assert len(streams) == len(set(streams)) == 2 * 2 * UNEVEN["accumulation"]  # two processes, two steps
 
 
+def test_a_run_with_dropout_continues_as_if_it_had_never_stopped(found):
+    assert [each["continued"] for each in found[0]] == [True, True]
+
+
 def test_a_signal_to_one_process_ends_both_after_the_same_step(found):
     stopped = [each["stopped at"] for each in found[0]]
     assert stopped[0] == stopped[1] and 3 <= stopped[0] <= 4
@@ -189,6 +201,18 @@ def test_a_loss_that_is_not_a_number_in_one_process_ends_both_with_the_same_sent
 def test_a_batch_with_fewer_rows_than_processes_is_refused(found):
     for each in found[0]:
         assert each["few rows"].startswith("a batch of 1 cannot be divided among 2 processes: use a --batch-size of 2")
+
+
+def test_more_processes_than_gpus_and_an_apple_gpu_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for local_rank, device, says in (
+        (2, "cuda", "each process needs a GPU, and this machine has 2: use --nproc-per-node 2"),
+        (0, "mps", "several processes cannot train on one Apple GPU: leave out torchrun"),
+        (1, "cuda", None),
+        (5, "cpu", None),
+    ):
+        monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+        assert refusal(lambda device=device: require_own_device(torch.device(device))) == says
 
 
 def test_processes_with_different_texts_are_refused(found):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import every_version, tiny_model
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from babygpt import v1
 from babygpt.device import pick_dtype
@@ -416,3 +417,25 @@ def test_the_latest_run_is_the_one_written_last(rhyme, tmp_path):
     for name in ("v1-2", "v1", "v10"):
         Run(tmp_path / name).save(trainer)
     assert latest_folder("v1", tmp_path) == tmp_path / "v1"
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a number is read out of a tensor, for which Python waits until a GPU has caught up."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += operation is torch.ops.aten._local_scalar_dense.default
+        return operation(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_between_two_checks_of_the_loss_a_step_never_waits_for_a_gpu(optimizer, rhyme):
+    trainer = trainer_of(10, rhyme, optimizer=optimizer, grad_clip=1.0, accumulation=2)
+    with Reads() as on_a_cpu:
+        trainer.update()
+    assert on_a_cpu.count == 1  # the loss
+    trainer.device = torch.device("cuda")  # says so, and computes where its tensors are
+    with Reads() as on_a_gpu:
+        trainer.update()
+    assert trainer.step == 2 and on_a_gpu.count == 0

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from babygpt import v10
 from babygpt.data import Corpus
 from babygpt.errors import require_within
+from babygpt.harness.ranks import LOOPBACK
 from babygpt.harness.terminal import run_command
 
 SIZES = dict(block_size=32, n_embd=32, n_head=4, n_layer=2, dropout=0.0)
 MAX_PROCESSES = 64
-LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # what a machine calls the connection to itself
 
 
 @dataclass(frozen=True)

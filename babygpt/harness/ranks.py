@@ -8,6 +8,7 @@ What the processes tell each other here is small. Gradients are averaged in `bab
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ from babygpt.errors import UserError
 
 Result = TypeVar("Result")
 
+LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # what a machine calls the connection to itself
+
 PATIENCE = 5.0  # seconds for rank 0 to say that it has the same error
 
-_store: dist.Store | None = None  # where the processes leave messages
+_store: "dist.Store | None" = None  # where the processes leave messages
 _alone = False  # rank 0 is doing something for all
 
 
@@ -54,6 +57,8 @@ def joined() -> Iterator[None]:
     What is on GPUs goes through NCCL, what is in main memory through gloo.
     """
     global _store
+    if os.environ["MASTER_ADDR"] in ("127.0.0.1", "localhost") and sys.platform in LOOPBACK:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK[sys.platform])  # works without a network, too
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
