@@ -388,40 +388,37 @@ def test_other_settings_in_the_same_folder_are_refused_in_a_sentence(quick, fini
     assert "was trained with other settings" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("at", ["pretrain", "ppo"])
-def test_stages_that_are_killed_in_the_middle_go_on_and_end_with_the_same_weights(
-    quick, finished, tmp_path, monkeypatch, at
+def test_stages_that_are_killed_and_stopped_in_the_middle_go_on_and_end_with_the_same_weights(
+    quick, finished, tmp_path, monkeypatch
 ):
-    killed, save = [], stages.save_and_print
+    """Killed in the first stage, stopped between two updates of PPO's answers, and then killed in PPO."""
+    folder, killed, stopped, save = tmp_path / "all", [], [], stages.save_and_print
 
     def die(run, trainer):
         save(run, trainer)
-        if run.folder.name == at and 0 < trainer.step < trainer.config.max_iters and not killed:
-            killed.append(trainer.step)
+        name = run.folder.name
+        due = name == "pretrain" and trainer.step > 0 or name == "ppo" and trainer.step > 4
+        if due and trainer.step < trainer.config.max_iters and name not in killed:
+            killed.append(name)
             raise RuntimeError("killed")
 
-    monkeypatch.setattr(stages, "save_and_print", die)
-    with pytest.raises(RuntimeError, match="killed"):
-        stages.main(["--out-dir", str(tmp_path / "all"), "--scale", "0.04"])
-    assert killed and not (tmp_path / "all" / "grpo").exists()
-    assert all_stages(tmp_path / "all") == 0
-    for name in ("sft", "grpo", "ppo"):
-        old, new = (Run(folder / name).read("last")["state"]["model"] for folder in (finished, tmp_path / "all"))
-        assert all(torch.equal(old[key], new[key]) for key in old), name
-
-
-def test_ppo_that_is_stopped_between_two_updates_of_its_answers_goes_on_and_ends_with_the_same_weights(
-    quick, finished, tmp_path, monkeypatch
-):
     def ctrl_c(trainer):
-        trainer.stop = type(trainer) is PPOTrainer and trainer.kl > 0 and trainer.step == 3
+        if type(trainer) is PPOTrainer and trainer.kl > 0 and trainer.step == 3 and not stopped:
+            trainer.stop = True
+            stopped.append(trainer.step)
 
+    monkeypatch.setattr(stages, "save_and_print", die)
     monkeypatch.setattr(stages, "PaceReport", lambda: ctrl_c)
-    assert all_stages(tmp_path / "all") == 130
-    monkeypatch.undo()
-    assert all_stages(tmp_path / "all") == 0
-    old, new = (Run(folder / "ppo").read("last")["state"]["model"] for folder in (finished, tmp_path / "all"))
-    assert all(torch.equal(old[key], new[key]) for key in old)
+    with pytest.raises(RuntimeError, match="killed"):
+        stages.main(["--out-dir", str(folder), "--scale", "0.04"])
+    assert all_stages(folder) == 130
+    with pytest.raises(RuntimeError, match="killed"):
+        stages.main(["--out-dir", str(folder), "--scale", "0.04"])
+    assert (killed, stopped) == (["pretrain", "ppo"], [3]) and not (folder / "grpo").exists()
+    assert all_stages(folder) == 0
+    for name in ("sft", "grpo", "ppo"):
+        old, new = (Run(parent / name).read("last")["state"]["model"] for parent in (finished, folder))
+        assert all(torch.equal(old[key], new[key]) for key in old), name
 
 
 @pytest.mark.parametrize("step", [5, 6])
@@ -437,8 +434,11 @@ def test_a_stage_that_is_stopped_at_its_end_is_evaluated_at_its_end_and_stops_th
     monkeypatch.setattr(stages, "PaceReport", lambda: ctrl_c)
     assert all_stages(tmp_path / "all") == 130
     assert not (tmp_path / "all" / "sft").exists()
-    monkeypatch.setattr(stages, "PaceReport", lambda: lambda trainer: None)
-    assert all_stages(tmp_path / "all") == 0
+    monkeypatch.setattr(
+        stages, "PaceReport", lambda: lambda sft: setattr(sft, "stop", sft.config.max_iters != step_count)
+    )
+    assert all_stages(tmp_path / "all") == 130
+    assert (tmp_path / "all" / "sft").exists()
     assert Run(tmp_path / "all" / "pretrain").read("last")["state"]["history"][-1]["step"] == step_count
 
 
