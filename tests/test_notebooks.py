@@ -88,7 +88,7 @@ def test_learners_get_stubs_and_no_solutions_and_the_solutions_the_reverse(lesso
 def test_code_that_only_draws_is_folded_and_its_picture_is_not(lesson):
     text = lesson.read_text(encoding="utf-8")
     folds = re.findall(
-        r"<details><summary>The code of the picture</summary>\n\n```python tags=\[\"picture\"\] alt=", text
+        r"<details><summary>The code for the picture</summary>\n\n```python tags=\[\"picture\"\] alt=", text
     )
     for solutions in (False, True):
         pictures = tagged(build(lesson, solutions), "picture")

@@ -30,7 +30,7 @@ from babygpt.harness.terminal import run_command
 
 FOLDS = {
     "solution": re.compile(r"<details><summary>Solution</summary>\s*\Z"),
-    "picture": re.compile(r"<details><summary>The code of the picture</summary>\s*\Z"),
+    "picture": re.compile(r"<details><summary>The code for the picture</summary>\s*\Z"),
 }
 DIFF = re.compile(r"^```diff\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COLORS = {"+": "#116329", "-": "#a40e26"}
