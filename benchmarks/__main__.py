@@ -23,6 +23,7 @@ from babygpt.training import TrainConfig, Trainer, estimate_loss
 from babygpt.versions import VERSIONS, get_version, select
 from benchmarks.baseline import Baseline
 from benchmarks.corpora import data, python, shards
+from benchmarks.faster import compiled, dropout
 from benchmarks.gpu import graphs, nanogpt, target
 from benchmarks.measure import BenchmarkConfig, Result, machine, matmul_peak, repeat, summary, take_turns, wait
 from benchmarks.report import report, with_figures
@@ -48,6 +49,8 @@ def step(config: BenchmarkConfig) -> Result:
     }
     if device.type == "cuda":
         alternatives["fused, bfloat16, compiled"] = dict(dtype="bfloat16", compile=True)
+    else:
+        alternatives["fused, bfloat16, --fast-dropout"] = dict(dtype="bfloat16", fast_dropout=True)
     trainers = {
         name: trainer_of("lecture", corpus, batch_size=16, device=config.device, **changes)
         for name, changes in alternatives.items()
@@ -217,6 +220,8 @@ BENCHMARKS = {
     "step": step,
     "laptop": laptop,
     "small": small,
+    "dropout": dropout,
+    "compile": compiled,
     "busy": busy,
     "generation": generation,
     "data": data,

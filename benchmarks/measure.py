@@ -21,8 +21,8 @@ class BenchmarkConfig:
     """Time babygpt beside plain alternatives, print a table, and write JSON."""
 
     only: tuple[str, ...] = ()
-    """Benchmarks to run: step, laptop, small, busy, generation, data, shards, startup; and, better on a GPU, target,
-    graphs, nanogpt (default: what makes sense on the device)."""
+    """Benchmarks to run: step, laptop, small, dropout, compile, busy, generation, data, shards, startup; and, better on
+    a GPU, target, graphs, nanogpt (default: what makes sense on the device)."""
 
     rounds: int = 5
     """Turns that each alternative takes (at most three where a turn takes minutes)."""
