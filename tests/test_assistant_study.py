@@ -54,6 +54,13 @@ def test_without_kl_what_sft_taught_suffers_in_every_seed_and_with_kl_hardly(rec
         assert obeyed["ppo"]["all"] > obeyed["sft"]["all"] - 0.1
 
 
+def test_with_kl_capitals_lose_most_10_points_in_the_mean_of_the_seeds(records):
+    loss = {task: mean([r["obeyed"]["sft"][task] - r["obeyed"]["ppo"][task] for r in records]) for task in TASKS}
+    assert max(loss, key=loss.get) == "capitals" and round(100 * loss["capitals"]) == 10
+    means = [mean(r["obeyed"][name]["all"] for r in records) for name in ("sft", "ppo", "ppo-0")]
+    assert [round(100 * share) for share in means] == [90, 87, 36]
+
+
 def test_after_20_updates_of_grpo_the_rater_liked_fewer_answers_in_every_seed(records):
     for record in records:
         first, second, *_ = record["history"]["grpo"]
