@@ -1,9 +1,14 @@
 """Versions 2, 3 and 4: three ways to compute the same average of the past."""
 
+import math
+from itertools import permutations
+
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TINY, random_tokens, tiny_model
+
+from torch import nn
 
 from babygpt import v2, v3, v4
 from babygpt.training import TrainConfig, Trainer
@@ -122,3 +127,31 @@ def test_without_the_diagonal_the_first_row_is_nan():
     strict = torch.tril(torch.ones(T, T), diagonal=-1)
     wei = F.softmax(torch.zeros(T, T).masked_fill(strict == 0, float("-inf")), dim=-1)
     assert wei[0].isnan().all() and not wei[1:].isnan().any()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_texts_that_need_different_weights_cannot_be_learned_with_fixed_ones_unless_a_nonlinear_layer_follows(deep):
+    """The twelve texts of lesson 4: two letters, a digit that says which of them is repeated, and the answer."""
+    texts = [a + b + digit + (a, b)[int(digit) - 1] for a, b in permutations("abc", 2) for digit in "12"]
+    ids = torch.tensor([["abc12".index(c) for c in text] for text in texts])  # (12, 4)
+    weights = torch.tensor([0.5, 0.2, 0.3])
+
+    class Fixed(v2.Model):
+        def __init__(self, config):
+            super().__init__(config)
+            C = config.n_embd
+            layers = [nn.Linear(C, 64), nn.ReLU(), nn.Linear(64, C)] if deep else []
+            self.after = nn.Sequential(*layers)
+
+        def body(self, x):
+            return self.after((weights[:, None] * x).sum(dim=1, keepdim=True))  # (B, 1, C)
+
+    torch.manual_seed(0)
+    model = Fixed(v2.Config(vocab_size=5, block_size=3, n_embd=16))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(300):
+        loss = F.cross_entropy(model.logits(ids[:, :3])[:, -1], ids[:, 3])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.01 if deep else loss.item() > math.log(2)
