@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TINY, random_tokens, tiny_model
-
 from torch import nn
 
 from babygpt import v2, v3, v4
