@@ -145,8 +145,10 @@ class ParallelTrainer(Trainer):
 
     def stopping(self) -> bool:
         """Whether one of the processes has got a signal. They stop after the same step, and none waits for another."""
-        self.stop = ranks.any_rank(self.stop)
-        return self.stop
+        agreed = ranks.any_rank(self.stop)
+        if agreed:  # otherwise leave it alone: a signal may have set it in the meantime, for the next time
+            self.stop = True
+        return agreed
 
 
 class SharedRun(Run):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ranked
@@ -76,7 +77,7 @@ def experiments(folder):
         whole, first, second = (small_trainer(ParallelTrainer, dropout=0.5) for _ in range(3))
         whole.train(progress=False)
         first.train(on_step=lambda trainer: setattr(trainer, "stop", trainer.step == 2), progress=False)
-        second.load_state(first.state())
+        second.load_state(ranks.on_main(first.state))  # a checkpoint holds what rank 0 knows
         second.train(progress=False)
         pairs = zip(whole.model.parameters(), second.model.parameters(), strict=True)
         found["continued"] = whole.step == second.step == 4 and all(torch.equal(*pair) for pair in pairs)
@@ -193,6 +194,18 @@ def test_a_signal_to_one_process_ends_both_after_the_same_step(found):
     assert stopped[0] == stopped[1] and 3 <= stopped[0] <= 4
 
 
+def test_a_signal_that_comes_while_they_agree_is_not_forgotten(monkeypatch):
+    trainer = SimpleNamespace(stop=False)
+
+    def any_rank(flag):
+        trainer.stop = True  # a signal handler does that
+        return flag
+
+    monkeypatch.setattr(ranks, "any_rank", any_rank)
+    assert not ParallelTrainer.stopping(trainer)
+    assert ParallelTrainer.stopping(trainer)
+
+
 def test_a_loss_that_is_not_a_number_in_one_process_ends_both_with_the_same_sentence(found):
     messages = [each["nan"] for each in found[0]]
     assert messages[0] == messages[1] and "the loss is nan at step 0" in messages[0]
@@ -289,8 +302,8 @@ def test_ctrl_c_to_torchrun_stops_and_saves_once(tmp_path):
     wait_for(lambda: (folder / "checkpoint.pt").exists(), process)
     time.sleep(0.5)  # some steps
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=ranked.WAIT)
-    assert out.count("Stopped and saved at step") == 1
+    out, err = process.communicate(timeout=ranked.WAIT)
+    assert out.count("Stopped and saved at step") == 1, err
     assert f"torchrun --nproc-per-node 2 -m babygpt.v10 --resume --out-dir {folder}" in out
     assert Run(folder).read("last")["state"]["step"] > 0
     assert not (folder / ".lock").exists()
