@@ -18,6 +18,7 @@ fast    drop the older half of the window, read the newer half again, once, and 
 Source: Pope et al., "Efficiently Scaling Transformer Inference", section 3 (the cache itself is folklore).
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -84,12 +85,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear`, with a shortcut for a single token: (B, T, n) -> (B, T, m), with a weight of (m, n).
 
     For one token there is only one multiplication per weight, so the time goes into reading the
-    weights. `vecdot` reads them with all cores, `F.linear` with a single one on many CPUs.
+    weights. `F.linear` reads them with a single core on many CPUs. Cut into parts, which are multiplied
+    as a batch, they are read with all cores.
     """
     if x.device.type != "cpu" or x.numel() > x.shape[-1]:
         return F.linear(x, weight, bias)
-    y = torch.linalg.vecdot(weight, x.flatten())
-    return (y if bias is None else y + bias).view(1, 1, -1)
+    m, n = weight.shape
+    parts = math.gcd(m, 16)
+    columns = x.view(1, 1, n).expand(parts, 1, n).mT  # (parts, n, 1)
+    y = weight.reshape(parts, m // parts, n) @ columns  # (parts, m // parts, 1)
+    return (y.flatten() if bias is None else y.flatten() + bias).view(1, 1, m)
 
 
 def stream(

@@ -107,8 +107,9 @@ def test_an_older_key_stays_as_it_is():
         assert torch.allclose(cache.kv[0, 1, :, n], head.value(block.ln1(x)), atol=1e-5)
 
 
-def test_the_shortcut_for_one_token_equals_a_linear_layer():
-    weight, bias = torch.randn(5, 3), torch.randn(5)
+@pytest.mark.parametrize("m", [5, 24, 64])  # in one part, in 8, and in 16
+def test_the_shortcut_for_one_token_equals_a_linear_layer(m):
+    weight, bias = torch.randn(m, 3), torch.randn(m)
     for x in (torch.randn(1, 1, 3), torch.randn(2, 1, 3), torch.randn(1, 4, 3)):
         for b in (None, bias):
             assert torch.allclose(kv_cache.linear(x, weight, b), torch.nn.functional.linear(x, weight, b), atol=1e-6)

@@ -61,7 +61,7 @@ def trace_a_version(version, dtype="float32", **changes):
 
 
 def trace_the_cache():
-    """What the tracer sees while a cache reads several tokens, then one."""
+    """What the tracer sees while a cache reads several tokens, then one, and one of one text."""
     model = tiny_model(get_version(10))
     cache, seen = KVCache(model, B), []
     for T in (3, 1):
@@ -70,6 +70,9 @@ def trace_the_cache():
         seen += tracer.seen
     with ShapeTracer(FILES, sizes_of(model.config, B, 3)) as tracer:
         next(kv_cache.stream(model, random_tokens(B, 3), 1))
+    seen += tracer.seen
+    with ShapeTracer(FILES, sizes_of(model.config, 1, 1)) as tracer:
+        KVCache(model, 1).read(random_tokens(1, 1))  # a single token has a shortcut
     return seen + tracer.seen
 
 
