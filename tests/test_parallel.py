@@ -1,6 +1,5 @@
 """Several processes train like one: the same rows, the same steps, one sync a step, one that prints and saves."""
 
-import contextlib
 import os
 import shlex
 import signal
@@ -18,6 +17,10 @@ from conftest import tiny_model
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from babygpt import cli
+from babygpt.beyond.arithmetic import SumCommand
+from babygpt.beyond.assistant import stages
+from babygpt.beyond.command import TokenCommand
+from babygpt.beyond.models import ARITHMETIC, GPT2
 from babygpt.data import Corpus
 from babygpt.errors import UserError
 from babygpt.harness import ranks
@@ -296,17 +299,24 @@ def test_a_run_of_one_process_resumed_by_torchrun_with_two_ends_like_one_that_ha
     assert (folder / "sample.txt").exists() and (folder / "loss.png").exists() and not (folder / ".lock").exists()
 
 
-def test_ctrl_c_to_torchrun_stops_and_saves_once(tmp_path):
+def test_ctrl_c_to_torchrun_stops_and_saves_once_with_a_sharded_model_too(tmp_path, monkeypatch):
     folder = tmp_path / "run"
-    process = torchrun(FLAGS, f"--max-iters 1000000 --eval-interval 1000000 --out-dir {folder}")
+    flags = f"--preset nanogpt --block-size 8 --n-embd 16 --n-head 2 --n-layer 1 --device cpu --out-dir {folder}"
+    endless = "--sharded --activation-checkpointing --max-iters 1000000 --eval-interval 1000000 --eval-iters 2"
+    process = torchrun(flags, endless, "--lr-schedule constant", module="babygpt.beyond.gpt2")
     wait_for(lambda: (folder / "checkpoint.pt").exists(), process)
     time.sleep(0.5)  # some steps
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=ranked.WAIT)
     assert out.count("Stopped and saved at step") == 1, err
-    assert f"torchrun --nproc-per-node 2 -m babygpt.v10 --resume --out-dir {folder}" in out
-    assert Run(folder).read("last")["state"]["step"] > 0
+    assert f"torchrun --nproc-per-node 2 -m babygpt.beyond.gpt2 --resume --out-dir {folder}" in out
     assert not (folder / ".lock").exists()
+    step = Run(folder).read("last")["state"]["step"]
+    assert step > 0
+    monkeypatch.setattr(cli, "SAMPLE_TOKENS", 20)
+    with pytest.raises(SystemExit) as exit:
+        cli.main(TokenCommand(GPT2), shlex.split(f"--resume --max-iters {step + 1} --out-dir {folder}"))
+    assert exit.value.code == 0 and Run(folder).read("last")["state"]["step"] == step + 1
 
 
 def wait_for(condition, process):
@@ -354,25 +364,24 @@ def test_an_error_that_only_one_process_has_is_printed_with_its_rank(tmp_path):
     assert status == 2 and err.startswith("babygpt: another process has ended") and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("path", "says"),
-    [
-        ("babygpt.beyond.encoder_decoder", "trains in one process: start it without torchrun"),
-        ("babygpt.v1", "a batch of 1 cannot be divided among 2 processes"),
-    ],
-)
-def test_wrong_input_under_torchrun_gets_one_sentence_once(path, says, tmp_path):
+def test_wrong_input_under_torchrun_gets_one_sentence_once(tmp_path):
     flags = f"--max-iters 1 --batch-size 1 --device cpu --out-dir {tmp_path / 'run'}"
-    (status, out, err), (other, *rest) = ranked.run(start_module, path, flags)
+    (status, out, err), (other, *rest) = ranked.run(command_line, 1, flags)
     assert (status, other, out, rest) == (2, 2, "", ["", ""])
-    assert err.startswith("babygpt: ") and says in err and err.count("\n") == 1
+    assert err.startswith("babygpt: a batch of 1 cannot be divided among 2 processes") and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def start_module(path, flags):
-    import runpy
-
-    torch.set_num_threads(1)
-    sys.argv = [path, *shlex.split(flags)]
-    with contextlib.suppress(ModuleNotFoundError):
-        runpy.run_module(path, run_name="__main__", alter_sys=True)
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("command", [SumCommand(ARITHMETIC), stages])
+def test_commands_that_train_in_one_process_refuse_torchrun(command, rank, monkeypatch, capsys, tmp_path):
+    launched = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, str(value))
+    flags = ["--out-dir", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as exit:
+        stages.main(flags) if command is stages else cli.main(command, flags)
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2 and out == "" and not (tmp_path / "run").exists()
+    says = "in one process: start it without torchrun"
+    assert says in err if rank == 0 or command is stages else err == ""

@@ -2,17 +2,13 @@
 
 import json
 import os
-import shlex
 
 import pytest
 import ranked
 import torch
 from torch.distributed.tensor import DTensor
 
-from babygpt import cli
 from babygpt.beyond import gpt2, modern
-from babygpt.beyond.command import TokenCommand
-from babygpt.beyond.models import GPT2
 from babygpt.beyond.recompute import blocks_of, checkpoint_activations
 from babygpt.beyond.scale import FLOAT32, saved_bytes
 from babygpt.data import Corpus
@@ -27,8 +23,6 @@ RECIPE = dict(max_iters=4, batch_size=4, accumulation=2, learning_rate=1e-2, gra
               eval_iters=3, dtype="float32", device="cpu")  # fmt: skip
 # Sizes that two processes cannot divide evenly are among them.
 SIZES = dict(vocab_size=11, block_size=7, n_embd=12, n_head=3, n_layer=2)
-FLAGS = ("--block-size 8 --n-embd 16 --n-head 2 --n-layer 1 --dtype float32 --device cpu --batch-size 4 "
-         "--eval-interval 2 --eval-iters 2 --learning-rate 0.01")  # fmt: skip
 
 
 def small_trainer(kind, **changes):
@@ -145,29 +139,6 @@ def test_shares_that_are_not_equal_and_muon_are_refused(found):
     for each in found[0]:
         assert each["uneven"] == "--sharded needs equal shares: use a --batch-size that 2 divides, not 5"
         assert each["muon"].startswith("the optimizer muon needs whole matrices: leave out --sharded")
-
-
-def train_gpt2(flags):
-    """In a process of its own: what `python -m babygpt.beyond.gpt2` does."""
-    torch.set_num_threads(1)
-    cli.SAMPLE_TOKENS = 20
-    cli.main(TokenCommand(GPT2), shlex.split(flags))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="two processes meet by fork, which Windows lacks")
-def test_the_command_trains_sharded_saves_whole_weights_and_writes_a_sample(tmp_path, monkeypatch):
-    run = Run(tmp_path / "run")
-    (status, out, err), (other, *rest) = ranked.run(
-        train_gpt2, f"{FLAGS} --max-iters 4 --sharded --activation-checkpointing --out-dir {run.folder}"
-    )
-    assert (status, other, err, rest) == (0, 0, "", ["", ""])
-    assert "on cpu (2 processes) in float32" in out and "Best validation loss" in out
-    assert run.sample.exists()
-    monkeypatch.setattr(cli, "SAMPLE_TOKENS", 20)
-    with pytest.raises(SystemExit) as exit:
-        train_gpt2(f"{FLAGS} --max-iters 4 --out-dir {tmp_path / 'one'}")
-    assert exit.value.code == 0
-    ranked.assert_same_weights(run.read("last")["state"]["model"], Run(tmp_path / "one").read("last")["state"]["model"])
 
 
 # Activation checkpointing, in one process

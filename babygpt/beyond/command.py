@@ -50,10 +50,10 @@ class TokenRunConfig(RunConfig):
     """With --from-pretrained: only continue this text, and stop."""
 
     sharded: bool = False
-    """Under torchrun: divide the model among the processes, which saves memory; see `babygpt/beyond/sharded.py`."""
+    """Under torchrun: divide the model among the processes, which saves memory. With --resume, give it again."""
 
     activation_checkpointing: bool = False
-    """Compute activations twice to keep fewer in memory; see `babygpt/beyond/recompute.py`."""
+    """Compute activations twice, to keep fewer in memory. With --resume, give it again."""
 
     def __post_init__(self) -> None:
         tokenizer_maker(self.tokenizer)
