@@ -1,7 +1,12 @@
 """Token shards: the batches of the same text in memory, whatever the files, and nothing left behind by what fails."""
 
 import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,9 +19,11 @@ from babygpt.beyond.command import TokenCommand, tokenizer_maker
 from babygpt.beyond.models import GPT2
 from babygpt.beyond.shards import ShardedCorpus, TokenFiles
 from babygpt.beyond.write_shards import ShardConfig, cut, in_processes, main, write_shards
-from babygpt.data import Corpus
+from babygpt.data import SHAKESPEARE, Corpus
 from babygpt.errors import UserError
+from babygpt.harness import ranks
 from babygpt.harness.checkpoints import read_checkpoint
+from babygpt.parallel import Share
 
 TEXT = "We few, we happy few,  we band of brothers;\n\nFor he to-day that sheds his blood\tShall be my brother. " * 9
 FOREIGN = "Grüße! 我爱吃苹果 🎯\r\nnaïve café\r" * 30
@@ -105,6 +112,17 @@ def test_positions_may_lie_in_any_files_in_any_order():
     assert len(tokens) == 20 and torch.equal(tokens[positions], positions)
     with pytest.raises(IndexError):
         tokens[torch.tensor([20])]
+
+
+def test_the_processes_together_get_the_batches_of_one(text, tmp_path, monkeypatch):
+    corpus = write_shards([text], tmp_path / "shards", "bpe:30", 100, workers=1)
+    whole, parts = batches(corpus), []
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(ranks, "world_size", lambda: 3)
+        parts.append(batches(Share(corpus).to("cpu")))
+    for n, batch in enumerate(whole):  # (2, B, T): the inputs and the targets
+        assert all(torch.equal(batch[:, rank::3], parts[rank][n]) for rank in range(3))
 
 
 def train(flags):
@@ -217,3 +235,26 @@ def test_the_command_says_what_it_wrote_and_what_to_run_next(text, tmp_path, cap
 def test_no_text_is_refused():
     with pytest.raises(UserError, match="there is no text: give one or more files"):
         ShardConfig(texts=(), out_dir="x")
+
+
+def die(item):
+    os._exit(1)
+
+
+def test_a_process_that_is_killed_ends_the_command_with_a_sentence():
+    with pytest.raises(UserError, match="a process was killed, perhaps for lack of memory: use fewer --workers"):
+        list(in_processes(die, range(9), workers=2))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for groups of processes")
+def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path):
+    """As in a terminal, all processes get the signal."""
+    (tmp_path / "long.txt").write_bytes(SHAKESPEARE.read_bytes() * 40)
+    command = "-m babygpt.beyond.shards long.txt --out-dir new/shards --tokenizer gpt2 --workers 2".split()
+    run = subprocess.Popen([sys.executable, *command], cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    while run.poll() is None and not list(tmp_path.glob("new/shards/*.bin")):
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(60) == 130
+    assert run.stderr.read() == b""
+    assert [path.name for path in tmp_path.iterdir()] == ["long.txt"]
