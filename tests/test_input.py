@@ -25,6 +25,7 @@ from babygpt.beyond import calculate, chat, data_parallel, scale, write_shards
 from babygpt.beyond.arithmetic import SumCommand
 from babygpt.beyond.assistant import stages
 from babygpt.beyond.command import TokenCommand
+from babygpt.beyond.inside import report
 from babygpt.beyond.models import ARITHMETIC, GPT2
 from babygpt.harness.checkpoints import save_checkpoint
 from babygpt.harness.terminal import exit_status
@@ -312,6 +313,20 @@ PLAYGROUND = [
     wrong("playground ten --prot 1", "Perhaps you meant: --port INT"),
 ]
 
+INSIDE = [
+    wrong("inside nowhere", "there is no run in nowhere: best.pt is missing"),
+    wrong("inside v11", "there is no run in v11: best.pt is missing"),
+    wrong("inside two", "the model in two is babygpt.v2, and none of its heads can be looked at alone"),
+    wrong("inside v3", "the model in v3 is babygpt.v3, and none of its heads can be looked at alone"),
+    wrong("inside cut-5", f"cut-5/best.pt {NO_RUN}"),
+    wrong("inside ten --data emoji.txt", "is not in the vocabulary"),
+    wrong("inside ten --data empty.txt", "empty.txt is empty"),
+    wrong("inside ten --data one.txt", "one.txt is too short"),
+    wrong("inside ten --chunks 1", "chunks must be from 2 to 10000, and it is 1"),
+    wrong("inside", "Missing from python -m babygpt.beyond.inside"),
+    works("inside ten --data text.txt", "uniform"),
+]
+
 SUMS = [
     wrong("arithmetic --digits 4", "digits must be 1 to 3, and it is 4"),
     wrong("arithmetic --digits 0", "must be from 1 to 10000000, and it is 0"),
@@ -369,7 +384,7 @@ if not torch.cuda.is_available():
 
 ROWS = [
     row
-    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + SUMS + PLAYGROUND + SHARDS + SCALE
+    for row in TEXTS + NUMBERS + FLAGS + RUNS + SAMPLES + ASSISTANTS + SUMS + PLAYGROUND + INSIDE + SHARDS + SCALE
     if os.name == "posix" or not row.posix
 ]
 
@@ -492,6 +507,7 @@ def play(command, folder):
         "playground": playground.main,
         "arithmetic": functools.partial(cli.main, SumCommand(ARITHMETIC)),
         "calculate": calculate.main,
+        "inside": report.main,
         "shards": write_shards.main,
         "scale": scale.main,
         "data_parallel": data_parallel.main,

@@ -169,6 +169,15 @@ def test_the_capitals_that_are_nearest_to_their_own_small_letter_are_named():
     assert embeddings.own_capitals(embeddings.cosines(table), chars) == "CDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+def test_only_version_10_of_those_with_heads_has_a_capital_beside_its_small_letter():
+    counts = {}
+    for name in ("v5", "v6", "v7", "v8", "v9", "v10"):
+        model, tokenizer = open_model(name)
+        cos = embeddings.cosines(model.token_embedding_table.weight.detach())
+        counts[name] = len(embeddings.own_capitals(cos, tokenizer.decode(range(65))))
+    assert counts.pop("v10") == 24 and counts["v9"] == 1 and max(counts.values()) <= 3
+
+
 # Heads
 
 

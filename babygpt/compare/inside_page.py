@@ -261,3 +261,14 @@ def page(content: dict[str, Any]) -> str:
 def files(content: dict[str, Any]) -> dict[str, bytes]:
     """The page and the pictures, by name."""
     return {"inside.md": page(content).encode("utf-8")} | pictures(content)
+
+
+# The blocks of the lesson that show the tables.
+TABLES = {
+    "heads_table": heads,
+    "ablation_table": ablation,
+    "copying_table": copying,
+    "copies_table": copies,
+    "patching_table": patching,
+    "models_table": models,
+}

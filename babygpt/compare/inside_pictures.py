@@ -47,6 +47,7 @@ def embeddings(content: dict[str, Any]) -> bytes:
         low, high = row["by chance"]
         right.barh(y, high - low, 0.5, left=low, color="0.85")
         right.plot(row["found"], y, marker="D", color=colors[name], markersize=9)
+    right.use_sticky_edges = False
     right.margins(x=0.08)
     right.set(yticks=range(4), yticklabels=list(reversed(found["kinds"])), xlabel="mean cosine within the kind")
     right.set_title("gray: 95% of random draws", fontsize=10)
@@ -151,15 +152,15 @@ def patching(content: dict[str, Any]) -> bytes:
                 ax.text(x, y, f"{round(share) + 0:d}", ha="center", va="center", fontsize=8,
                         color="white" if share > 55 else "black")  # fmt: skip
         wide = len(shares[0])
-        labels = [str(x + 1) for x in range(wide)]
+        labels = [str(x) for x in range(wide)]
         if found is copying:
-            labels = [f"{x + 1}{'*' * (x == 7)}" if x < 16 else f"{x - 15}" for x in range(wide)]
+            labels[7] += "*"
             ax.axvline(15.5, color="0.4", linewidth=1)
         else:
             labels[-2] += "*"
         ax.set_xticks(range(wide), labels)
         ax.set_yticks(range(len(shares)), ["embedding", *(f"block {n}" for n in range(1, len(shares)))])
-        ax.set(title=title, xlabel="position" if found is plays else "position in the first copy, then in the second")
+        ax.set(title=title, xlabel="position" if found is plays else "position; the second copy begins at 16")
     figure.suptitle("the share of the lost log probability that comes back (%)")
     return png(figure)
 

@@ -9,7 +9,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from babygpt.compare import arithmetic_page, assistant_page, dates_page, finetuning_page, recorded, speed
+from babygpt.compare import arithmetic_page, assistant_page, dates_page, finetuning_page, inside_page, recorded, speed
 from babygpt.compare.kinds import STUDIES
 from babygpt.compare.result import Result
 from babygpt.compare.table import NOT_TRAINED, Row, as_markdown, cells, change, judge, markdown
@@ -103,6 +103,7 @@ OWN_PAGES = {
         assistant_page.files,
         {"samples": assistant_page.samples, "obeyed": assistant_page.obeyed, "policies": assistant_page.policies},
     ),
+    "inside": (inside_page.files, inside_page.TABLES),
 }
 # Blocks that a page may leave out.
 OPTIONAL = {"split", "depth", "scale", "dropout", "nanogpt", "tokens", *LESSON_14}
