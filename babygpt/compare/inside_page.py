@@ -67,7 +67,18 @@ def heads(content: dict[str, Any]) -> str:
             share = f"{100 * column[i][0]:.0f}"
             line[kind] = f"**{share}**" if column[i][0] > NAMED else share
         lines.append(line)
-    return markdown(["head", *(f"{kind}:" for kind in kinds)], lines)
+    wide = {kind: max(half_width(interval) for interval in column) for kind, column in kinds.items()}
+    note = (
+        f"The intervals reach at most {max(w for kind, w in wide.items() if kind != 'speaker'):.1f} points to either "
+        f"side, and {wide['speaker']:.1f} for *speaker*, which fewer chunks have."
+    )
+    return markdown(["head", *(f"{kind}:" for kind in kinds)], lines) + f"\n\n{note}"
+
+
+def half_width(interval: Sequence[float]) -> float:
+    """How far the interval of a share reaches from its mean, in percentage points."""
+    mean, low, high = interval
+    return 100 * max(mean - low, high - mean)
 
 
 def ablation(content: dict[str, Any]) -> str:
