@@ -65,18 +65,22 @@ def print_report(config: InsideConfig) -> None:
     L = model.config.block_size // 2
     strings = induction.random_strings(STRINGS, L, model.config.vocab_size)
     copying = induction.induction_score(induction.string_weights(inside, strings), L).mean(dim=0).tolist()
+    copying.append(induction.induction_score(heads.uniform(2 * L), L).item())
+
+    def line(name: str, i: int, ending: str = "") -> str:
+        cells = "".join(f"{100 * found[kind][i].mean:{len(kind) + 2}.0f}" for kind in found)
+        return f"{name:12}{cells}{100 * copying[i]:8.0f}{ending}"
+
     print(
-        f"Weight on each kind of position, in percent, over {len(x)} chunks; and the change of the loss without a head"
+        f"The weight on each kind of position, in percent, over {len(x)} chunks; on what came after an earlier copy, in"
     )
-    print(f"{'':12}" + "".join(f"{kind:>15}" for kind in found) + f"{'copies':>9}   without it")
-    for i, (head, change) in enumerate(ablation.changes(inside, x, y).items()):
-        row = "".join(f"{100 * found[kind][i].mean:15.0f}" for kind in found)
-        print(f"{f'block {head[0] + 1}, {head[1] + 1}':12}{row}{100 * copying[i]:9.0f}   {interval(change)}")
-    alike = 100 * induction.induction_score(heads.uniform(2 * L), L)
-    print(f"{'uniform':12}" + "".join(f"{100 * found[kind][-1].mean:15.0f}" for kind in found) + f"{alike:9.0f}")
+    print("random strings that repeat (copies); and the loss without the head, minus the loss with it\n")
+    print(" " * 12 + "".join(f"  {kind}" for kind in found) + "  copies   without it")
+    for i, ((layer, head), change) in enumerate(ablation.changes(inside, x, y).items()):
+        print(line(f"block {layer + 1}, {head + 1}", i, f"   {interval(change)}"))
+    print(line("uniform", -1))
     if inside.layer_names:
-        losses = [interval(row) for row in lens.layer_losses(inside, x, y)]
         print("\nThe loss if the model ended there")
-        for name, loss in zip(inside.layer_names, losses, strict=True):
-            print(f"{name:12} {loss}")
+        for name, losses in zip(inside.layer_names, lens.layer_losses(inside, x, y), strict=True):
+            print(f"{name:12} {interval(losses)}")
     print("\nIn parentheses: 95% intervals over chunks.")
