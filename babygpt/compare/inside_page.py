@@ -180,7 +180,10 @@ def patching(content: dict[str, Any]) -> str:
 def models(content: dict[str, Any]) -> str:
     """The table of the three models of version 10: is what was found in one there in the others?"""
     found = content["models"]
-    lines = [{"": "vowels: mean cosine (p)"}, {"": "capitals nearest to their own small letter, of 26"}]
+    lines = [
+        {"": "vowels: mean cosine (p)"},
+        {"": "capitals closer to their own small letter than to any other, of 26"},
+    ]
     for model in found:
         vowels = model["embeddings"]["kinds"]["vowel"]
         lines[0][column(model)] = f"{vowels['found']:.2f} ({vowels['p']:.3f})"
@@ -231,7 +234,7 @@ def page(content: dict[str, Any]) -> str:
         "## Heads",
         "![The weight of each head on each kind of position](inside-heads.png)",
         "The mean weight on each kind of position, in percent. More than half is in bold. The last row is attention "
-        "that looks everywhere alike.",
+        "that looks everywhere equally.",
         heads(content),
         "## Ablation",
         "![The change of the loss without each head](inside-ablation.png)",
