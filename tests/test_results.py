@@ -143,8 +143,10 @@ def test_every_page_and_picture_shows_the_committed_results():
     assert {path.parent.name for path in files} >= {"results", "lessons"}
 
 
-def test_another_loss_in_the_results_makes_every_page_stale_that_shows_it(copy):
-    assert stale(copy) == set()
+def test_another_loss_in_the_results_or_a_number_changed_by_hand_makes_every_page_stale_that_shows_it(copy):
+    by_hand = copy / "results" / "ablation.md"
+    page = by_hand.read_text(encoding="utf-8")
+    by_hand.write_text(re.sub(r"(\d\.\d\d)\d ±", r"\g<1>0 ±", page), encoding="utf-8")
     path = copy / "results" / "ladder.json"
     kept = path.read_text(encoding="utf-8")
     content = json.loads(kept)
@@ -155,25 +157,19 @@ def test_another_loss_in_the_results_makes_every_page_stale_that_shows_it(copy):
     path.write_text(json.dumps(content), encoding="utf-8")
     expected = {"README.md", "results/ladder.md", "results/ladder.png"}
     pages = {f"lessons/{page.name}" for page in (copy / "lessons").glob("[01]*.md") if int(page.name[:2]) in (6, 7, 10)}
-    assert stale(copy) == expected | pages
+    assert stale(copy) == expected | pages | {"results/ablation.md"}
     path.write_text(kept, encoding="utf-8")
-
-
-def test_a_number_changed_by_hand_makes_its_page_stale(copy):
-    page = copy / "results" / "ablation.md"
-    kept = page.read_text(encoding="utf-8")
-    page.write_text(re.sub(r"(\d\.\d\d)\d ±", r"\g<1>0 ±", kept), encoding="utf-8")
-    assert stale(copy) == {"results/ablation.md"}
-    page.write_text(kept, encoding="utf-8")
+    by_hand.write_text(page, encoding="utf-8")
 
 
 def test_the_command_names_what_is_out_of_date_and_writes_it(copy, capsys):
     page = copy / "README.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("| helped |", "| did not |"), encoding="utf-8")
+    right = page.read_text(encoding="utf-8")
+    page.write_text(right.replace("| helped |", "| did not |"), encoding="utf-8")
     assert publish.publish(publish.PublishConfig(check=True), copy) == 1
     assert "README.md is out of date: run `make results`" in capsys.readouterr().out
     assert publish.publish(publish.PublishConfig(), copy) == 0
-    assert publish.publish(publish.PublishConfig(check=True), copy) == 0
+    assert page.read_text(encoding="utf-8") == right
 
 
 def test_a_page_without_the_comments_around_its_table_is_named():
