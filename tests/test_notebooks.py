@@ -26,7 +26,7 @@ TOPICS = [
     "05_self_attention_head", "06_multi_head", "07_feed_forward", "08_residual", "09_layernorm",
     "10_dropout_scale_up", "11_tokens", "12_gpt2", "13_by_hand",
     "14_modern_parts", "15_encoder_decoder", "16_finetuning", "17_assistant",
-    "18_inside",
+    "18_inside", "19_many_machines",
 ]  # fmt: skip
 every_lesson = pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.stem)
 

@@ -1,14 +1,17 @@
 """The arithmetic of scale, each formula beside what PyTorch allocates, counts or sends; data parallel by hand."""
 
+import copy
+import json
+
 import pytest
 import torch
-import torch.distributed as dist
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from babygpt.beyond import data_parallel, gpt2, scale
-from babygpt.beyond.data_parallel import ParallelConfig, average_gradients, ring_all_reduce
+from babygpt.beyond.data_parallel import ParallelConfig, average_gradients, ring_all_reduce, simulate
 from babygpt.beyond.models import FAMILY
+from babygpt.course.generated import ROOT
 from babygpt.data import Corpus
 from babygpt.errors import UserError
 from babygpt.training import TrainConfig, Trainer
@@ -107,32 +110,45 @@ def test_the_command_prints_a_table(capsys):
 # By hand
 
 
-class Processes:
-    """Several processes in one: `all_reduce` sums up what was stored for each of them, in the order of the calls."""
-
-    def __init__(self, monkeypatch):
-        monkeypatch.setattr(dist, "all_reduce", self.all_reduce)
-        self.others = []
-
-    def all_reduce(self, tensor):
-        tensor += self.others.pop(0)
-
-
 def gradients(model, x, y):
     model.zero_grad()
     model(x, y)[1].backward()
     return [p.grad.clone() for p in model.parameters()]
 
 
-@pytest.mark.parametrize("rows", [4, 5, 1], ids="{} of 6 rows in the first process".format)
-def test_averaged_gradients_are_those_of_the_whole_batch_even_if_the_rows_are_uneven(rows, monkeypatch):
-    model, x = model_and_batch(SIZES[0], B=6)
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_averaged_gradients_are_those_of_the_whole_batch_even_if_the_rows_are_uneven(processes):
+    model, x = model_and_batch(SIZES[0], B=5)
     whole = gradients(model, x, x)
-    processes = Processes(monkeypatch)
-    processes.others = [grad * (6 - rows) / 6 for grad in gradients(model, x[rows:], x[rows:])]
-    gradients(model, x[:rows], x[:rows])
-    average_gradients(model, rows / 6)
-    assert all(torch.allclose(p.grad, grad, atol=1e-6) for p, grad in zip(model.parameters(), whole, strict=True))
+
+    def work(rank, all_reduce):
+        mine, rows = copy.deepcopy(model), x[rank::processes]
+        gradients(mine, rows, rows)
+        average_gradients(mine, len(rows) / len(x), all_reduce)
+        return [p.grad for p in mine.parameters()]
+
+    for found in simulate(processes, work):
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, whole, strict=True))
+
+
+def test_simulated_processes_wait_for_each_other_like_real_ones():
+    def work(rank, all_reduce):
+        tensor = torch.tensor([float(rank), 1.0])
+        all_reduce(tensor)
+        all_reduce(tensor)
+        return tensor.tolist()
+
+    assert simulate(3, work) == [[9.0, 9.0]] * 3
+    with pytest.raises(UserError, match="a process waits in all_reduce for the others, which don't call it"):
+        simulate(2, lambda rank, all_reduce: all_reduce(torch.ones(1)) if rank else None, patience=0.2)
+
+    def failing(rank, all_reduce):
+        if rank == 1:
+            raise ZeroDivisionError
+        all_reduce(torch.ones(1))
+
+    with pytest.raises(ZeroDivisionError):
+        simulate(2, failing)
 
 
 def test_two_processes_end_with_the_weights_of_one(capfd):
@@ -151,3 +167,33 @@ def test_two_processes_end_with_the_weights_of_one(capfd):
 def test_a_batch_needs_a_row_for_each_process():
     with pytest.raises(UserError, match="batch_size must be from 3 to 1000000, and it is 2"):
         ParallelConfig(processes=3, batch_size=2)
+
+
+def test_mixed_precision_keeps_16_bytes_for_each_parameter(rhyme):
+    sizes = SIZES[0] | {"block_size": 8, "vocab_size": rhyme.tokenizer.vocab_size}
+    settings = TrainConfig(max_iters=1, batch_size=2, eval_iters=1, device="cpu", dtype="bfloat16")
+    trainer = Trainer(gpt2.Model(gpt2.Config(**sizes)), rhyme, settings)
+    trainer.train(progress=False)
+    tensors = [t for p in trainer.model.parameters() for t in (p, p.grad)]
+    tensors += [s[name] for s in trainer.optimizers[0].state.values() for name in ("exp_avg", "exp_avg_sq")]
+    assert {t.dtype for t in tensors} == {torch.float32}
+    assert sum(t.nbytes for t in tensors) == 16 * scale.parameters(trainer.model.config)
+
+
+def test_the_table_in_lesson_19_is_what_was_measured():
+    page = (ROOT / "lessons" / "19_many_machines.md").read_text(encoding="utf-8")
+    found = json.loads((ROOT / "benchmarks" / "memory.json").read_text(encoding="utf-8"))["result"]
+
+    def row(what):
+        numbers = [found["state"][what][name] for name in ("weights", "gradients", "AdamW's two averages", "all")]
+        return " | ".join(f"{number / 1e6:.1f}" for number in numbers)
+
+    assert f"| 1 process, or data parallelism with any number | {row('1 process, copied')} |" in page
+    assert row("1 process, copied") == row("2 processes, copied") == row("4 processes, copied")
+    assert f"| sharded over 2 processes | {row('2 processes, sharded')} |" in page
+    assert f"| sharded over 4 processes | {row('4 processes, sharded')} |" in page
+    assert f"{found['parameters'] / 1e6:.1f} million parameters" in page
+    kept, again = (found["activations"][name]["bytes"] / 1e6 for name in ("kept", "computed again"))
+    words = " ".join(page.split())
+    assert f"it kept {again:.0f} MB in place of {kept:.0f}, and a step took" in words
+    assert f"a step took {found['activations']['step, ratio']} times as long" in words

@@ -16,9 +16,12 @@ Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parall
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -27,9 +30,11 @@ from torch import Tensor, nn
 
 from babygpt import v10
 from babygpt.data import Corpus
-from babygpt.errors import require_within
+from babygpt.errors import UserError, require_within
 from babygpt.harness.ranks import LOOPBACK
 from babygpt.harness.terminal import run_command
+
+Result = TypeVar("Result")
 
 SIZES = dict(block_size=32, n_embd=32, n_head=4, n_layer=2, dropout=0.0)
 MAX_PROCESSES = 64
@@ -54,15 +59,16 @@ class ParallelConfig:
         require_within(self, self.processes, 10**6, "batch_size")
 
 
-def average_gradients(model: nn.Module, share: float) -> None:
+def average_gradients(model: nn.Module, share: float, all_reduce: Callable[[Tensor], object] = dist.all_reduce) -> None:
     """Make the gradients of each process's rows those of the whole batch, the same in all processes.
 
     Args:
         share: this process's part of the rows. The loss is a mean over rows, so a process with more rows counts more.
+        all_reduce: replaces a tensor, in each process, by the sum over all processes.
     """
     for p in model.parameters():
         p.grad *= share
-        dist.all_reduce(p.grad)  # the sum over all processes, in each of them
+        all_reduce(p.grad)
 
 
 def train(rank: int, config: ParallelConfig, corpus: Corpus) -> tuple[list[float], nn.Module]:
@@ -110,6 +116,44 @@ def launch(config: ParallelConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         meeting_point = (Path(folder) / "meeting-point").as_uri()
         torch.multiprocessing.spawn(worker, (config, meeting_point), config.processes)
+
+
+def simulate(
+    world_size: int, work: Callable[[int, Callable[[Tensor], None]], Result], patience: float = 5
+) -> list[Result]:
+    """What `work(rank, all_reduce)` returns for each of several processes, which are threads of this one.
+
+    As among real processes, `all_reduce` waits until all have called it. It gives up after `patience` seconds.
+
+    Raises:
+        UserError: a process waited in vain.
+    """
+    meeting, tensors = threading.Barrier(world_size, timeout=patience), [torch.empty(0)] * world_size
+
+    def process(rank: int) -> Result:
+        def all_reduce(tensor: Tensor) -> None:
+            tensors[rank] = tensor.detach().clone()
+            meeting.wait()
+            total = sum(tensors[1:], start=tensors[0])  # in the same order in all threads
+            meeting.wait()
+            tensor.data.copy_(total)
+
+        try:
+            return work(rank, all_reduce)
+        except threading.BrokenBarrierError:
+            raise UserError(
+                "a process waits in all_reduce for the others, which don't call it: all have to call it equally often"
+            ) from None
+        except BaseException:
+            meeting.abort()  # so that the others don't wait
+            raise
+
+    with ThreadPoolExecutor(world_size) as pool:
+        futures = [pool.submit(process, rank) for rank in range(world_size)]
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, UserError)):  # what stopped the others comes first
+        raise error
+    return [future.result() for future in futures]
 
 
 def ring_all_reduce(tensors: Sequence[Tensor]) -> tuple[list[Tensor], int]:
