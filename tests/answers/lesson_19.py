@@ -255,7 +255,7 @@ ANSWERS = {
     checks.accumulate: (
         {"loop": accumulate, "at the end": scaling_the_gradients_at_the_end, "package": checks.package_accumulate},
         {
-            "no division": (dividing_by(lambda xb, x, parts: 1), "weigh each part by its share of the rows"),
+            "no division": (dividing_by(lambda xb, x, parts: 1), "weight each part by its share of the rows"),
             "by the parts": (dividing_by(lambda xb, x, parts: 1 / parts), "not all parts have the same number"),
             "zero_grad inside": (dividing_by(share_of, inside=True), "call zero_grad once, before the loop"),
             "both": (dividing_by(lambda xb, x, parts: 1, inside=True), "zero_grad belongs before the loop"),
@@ -269,11 +269,11 @@ ANSWERS = {
     checks.average_gradients: (
         {"one by one": average_gradients, "one vector": with_one_vector, "package": checks.package_average},
         {
-            "a sum": (a_sum, "not weighed: multiply each by the process's share first"),
+            "a sum": (a_sum, "not weighted: multiply each by the process's share first"),
             "equal weights": (equal_weights, "a process with more rows counts more"),
             "not in place": (not_in_place, "still those of its own rows: call all_reduce"),
             "nothing": (lambda model, share, all_reduce: None, "still those of its own rows"),
-            "not reduced": (not_reduced, "weighed, but not added up over the processes"),
+            "not reduced": (not_reduced, "weighted, but not added up over the processes"),
             "share afterward": (share_afterward, "the share comes after all_reduce"),
             "the weights": (the_weights, "has other weights now; change the gradients, p.grad"),
             "some only": (some_processes_only, "a process waits in all_reduce for the others"),

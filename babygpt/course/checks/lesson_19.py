@@ -65,7 +65,7 @@ def accumulate(answer: Callable[[nn.Module, Tensor, Tensor, int], object]) -> No
         expect(0 in order, f"{case}: there is no backward pass: call backward() on the loss of each part")
         mistakes = {
             "the gradients of the step before are still in: begin with model.zero_grad()": right + old,
-            "the gradients of the parts are added up: weigh each part by its share of the rows": sum(each),
+            "the gradients of the parts are added up: weight each part by its share of the rows": sum(each),
             "only the last part is left: call zero_grad once, before the loop": each[-1]
             * len(x.chunk(parts)[-1])
             / rows,
@@ -111,8 +111,8 @@ def average_gradients(answer: Callable[[nn.Module, float, Callable[[Tensor], Non
             )
             mistakes = {
                 "the gradients of each process are still those of its own rows: call all_reduce(p.grad)": local[rank],
-                "the gradients are weighed, but not added up over the processes": local[rank] * shares[rank],
-                "the gradients are added up, but not weighed: multiply each by the process's share first": sum(local),
+                "the gradients are weighted, but not added up over the processes": local[rank] * shares[rank],
+                "the gradients are added up, but not weighted: multiply each by the process's share first": sum(local),
                 "you average with equal weights; a process with more rows counts more": sum(local) / processes,
                 "the share comes after all_reduce; then each process multiplies the same sum by its own share": (
                     sum(local) * shares[rank]
