@@ -163,6 +163,7 @@ def test_another_loss_in_the_results_or_a_number_changed_by_hand_makes_every_pag
 
 
 def test_the_command_names_what_is_out_of_date_and_writes_it(copy, capsys):
+    recorded.read.cache_clear()
     page = copy / "README.md"
     right = page.read_text(encoding="utf-8")
     page.write_text(right.replace("| helped |", "| did not |"), encoding="utf-8")

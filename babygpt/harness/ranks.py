@@ -7,6 +7,7 @@ all. A program that was started without `torchrun` has one process, which is the
 What the processes tell each other here is small. Gradients are averaged in `babygpt/parallel.py`.
 """
 
+import gc
 import os
 import sys
 import time
@@ -67,6 +68,9 @@ def joined() -> Iterator[None]:
     dist.init_process_group(backend, store=_store, rank=number, world_size=size)
     yield
     dist.destroy_process_group()  # not after an error: it would wait for processes that are gone
+    _store = None
+    # What is left of the model still holds gloo's threads. One that drops a tensor while Python ends would abort it.
+    gc.collect()
 
 
 def local_rank() -> int:
