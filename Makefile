@@ -52,7 +52,7 @@ $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 train: setup
 	@$(BIN)/python -m babygpt.v10
 
-# As many processes as cores, up to 4, with one thread each.
+# One process more than there are cores, up to 4, with one thread each.
 test: setup-dev lint
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 

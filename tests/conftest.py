@@ -22,6 +22,11 @@ B, T = 2, 5
 SMALL_V10 = "--block-size 8 --n-embd 16 --n-head 2 --n-layer 1 --dropout 0.2"
 
 
+def pytest_xdist_auto_num_workers():
+    """One process more than there are cores: many tests wait for a process that they have started."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def signals_as_in_a_terminal():
     """Tests send Ctrl-C and close terminals. `nohup` and `&` start this process, and those it starts, deaf to both."""
