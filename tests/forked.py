@@ -1,7 +1,8 @@
 """Processes that start at once: forked from one that has already loaded torch, where the system can do that.
 
-Starting Python and loading torch takes seconds. Many tests need a process for something else: to kill it, or to run a
-notebook that leaves nothing behind. Windows has no fork; there each process starts from the beginning.
+Starting Python and loading torch takes seconds, and loading what every optimizer needs (torch._dynamo) takes another
+one. Many tests need a process for something else: to kill it, or to run a notebook that leaves nothing behind. Windows
+has no fork; there each process starts from the beginning.
 """
 
 import contextlib
@@ -16,16 +17,16 @@ from tqdm import tqdm
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 CONTEXT = multiprocessing.get_context(METHOD)
 if METHOD == "forkserver":
-    CONTEXT.set_forkserver_preload(["torch", "matplotlib.pyplot", "babygpt.cli", "babygpt.v10"])
+    CONTEXT.set_forkserver_preload(["torch._dynamo", "matplotlib.pyplot", "babygpt.cli", "babygpt.v10"])
 
 
 class Process:
     """A function in a process of its own, with the part of Popen's interface that the tests need (not on Windows)."""
 
-    def __init__(self, function, *args):
+    def __init__(self, function, *args, environment=os.environ):
         pipes = [CONTEXT.Pipe(duplex=False) for _ in range(2)]
         writers = [writer for _, writer in pipes]
-        self.process = CONTEXT.Process(target=run, args=(*writers, dict(os.environ), function, args))
+        self.process = CONTEXT.Process(target=run, args=(*writers, dict(environment), function, args))
         self.process.start()
         for writer in writers:
             writer.close()

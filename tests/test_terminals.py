@@ -1,5 +1,7 @@
 """Where the output goes: pipes that close, terminals that are narrow, plain, closed, or not there."""
 
+import contextlib
+import functools
 import os
 import re
 import subprocess
@@ -7,13 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import Process
+from tqdm import tqdm
 
+from babygpt import cli
 from babygpt.harness.runs import Run
 
 pty = pytest.importorskip("pty", reason="Windows has no such terminals")
 fcntl, struct, termios = (pytest.importorskip(name) for name in ("fcntl", "struct", "termios"))
 
-TRAIN = [sys.executable, "-m", "babygpt.v1", *"--max-iters 400 --eval-interval 100 --eval-iters 1".split()]
+V1 = [sys.executable, "-m", "babygpt.v1"]
+SHORT = "--max-iters 400 --eval-interval 100 --eval-iters 1".split()
 COLOR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -25,16 +31,14 @@ def environment(**more):
     return plain | {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1"} | more
 
 
-def in_terminal(command, folder, columns=80, close_at=None, **more):
-    """Run a command in a terminal of its own; return its exit status, and all that appeared.
+def in_terminal(function, *args, columns=80, close_at=None, **more):
+    """Call a function in a process that has a terminal of its own; return its exit status, and all that appeared.
 
     `close_at`: close the terminal once this (a regular expression) has appeared.
     """
-    pid, master = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        os.execve(command[0], command, environment(**more))
+    master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = Process(with_terminal, os.ttyname(slave), function, *args, environment=environment(**more))
     seen = b""
     while close_at is None or not re.search(close_at, seen):
         try:
@@ -44,8 +48,38 @@ def in_terminal(command, folder, columns=80, close_at=None, **more):
         if not piece:
             break
         seen += piece
+        if slave is not None:  # the process has opened it by now
+            os.close(slave)
+            slave = None
     os.close(master)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode("utf-8")
+    process.communicate(300)
+    return process.returncode, seen.decode("utf-8")
+
+
+def with_terminal(terminal, function, *args):
+    """In the new process: the terminal is where its output goes, and closing the terminal ends it."""
+    os.setsid()
+    for number in range(3):
+        os.dup2(os.open(terminal, os.O_RDWR), number)
+    function(*args)
+
+
+def without_terminal(*args):
+    os.setsid()
+    cli.main(*args)
+
+
+def without_stdout(*args):
+    """What `>&-` leaves: Python finds the stream closed, and the next file that it opens takes its number."""
+    os.close(1)
+    sys.stdout = None
+    cli.main(*args)
+
+
+def restless(*args):
+    """A run whose bar is drawn at every step."""
+    tqdm.__init__ = functools.partialmethod(tqdm.__init__, mininterval=0)
+    cli.main(*args)
 
 
 def frames(shown):
@@ -59,7 +93,7 @@ def read_run(folder):
 
 
 def test_a_run_whose_pipe_closes_trains_to_the_end_without_printing(tmp_path):
-    process = subprocess.Popen(TRAIN, cwd=tmp_path, env=environment(), text=True, stdout=subprocess.PIPE,
+    process = subprocess.Popen([*V1, *SHORT], cwd=tmp_path, env=environment(), text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)  # fmt: skip
     assert process.stdout.readline().startswith("v1 bigram")
     assert not Run(tmp_path / "runs/v1").sample.exists()  # the line came at once, not at the end
@@ -75,8 +109,9 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     text = "床前明月光，疑是地上霜。\n" * 50
     (folder / "poem.txt").write_text(text, encoding="utf-8")
-    command = [*TRAIN[:3], *"--max-iters 2 --eval-iters 1 --data poem.txt".split()]
-    subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True)
+    with contextlib.chdir(folder), pytest.raises(SystemExit) as exit:
+        cli.main(1, "--max-iters 2 --eval-iters 1 --data poem.txt".split())
+    assert exit.value.code == 0
     return folder
 
 
@@ -91,12 +126,16 @@ def test_a_sample_whose_pipe_closes_ends_without_a_message(trained):
     assert (process.stderr.read(), process.wait()) == (b"", 0)
 
 
-@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_does_not_stop_a_run(tmp_path, closed):
-    command = f"{' '.join(TRAIN)} {closed}"
-    result = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert (result.returncode, result.stderr) == (0, "")
+def test_without_any_open_stream_a_run_trains_to_the_end(tmp_path):
+    command = ["sh", "-c", " ".join([*V1, *SHORT, "<&- >&- 2>&-"])]
+    assert subprocess.run(command, cwd=tmp_path, env=environment()).returncode == 0
     assert read_run(tmp_path / "runs/v1")[0] == 400
+
+
+def test_a_closed_stream_does_not_stop_a_run(tmp_path):
+    process = Process(without_stdout, 1, [*SHORT, "--out-dir", str(tmp_path / "run")])
+    assert process.communicate(300) == ("", "") and process.returncode == 0
+    assert read_run(tmp_path / "run")[0] == 400
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -123,7 +162,8 @@ def test_a_console_that_lacks_a_character_shows_a_question_mark(trained):
     ids=str,
 )
 def test_the_bar_stays_on_its_line_and_the_losses_stay_readable(tmp_path, columns, more):
-    status, shown = in_terminal(TRAIN, tmp_path, columns, TQDM_MININTERVAL="0", **more)
+    argv = [*SHORT, "--out-dir", str(tmp_path)]
+    status, shown = in_terminal(restless, 1, argv, columns=columns, **more)
     assert status == 0 and "Traceback" not in shown
     assert not COLOR.search(shown)
     wide = [frame for frame in frames(shown) if len(frame) > columns]
@@ -134,26 +174,26 @@ def test_the_bar_stays_on_its_line_and_the_losses_stay_readable(tmp_path, column
 
 
 @pytest.mark.parametrize(("columns", "more"), [(80, {"NO_COLOR": "1"}), (30, {"TERM": "dumb"})], ids=str)
-def test_the_help_has_no_colors_if_none_are_wanted(tmp_path, columns, more):
-    status, shown = in_terminal([*TRAIN[:3], "--help"], tmp_path, columns, **more)
+def test_the_help_has_no_colors_if_none_are_wanted(columns, more):
+    status, shown = in_terminal(os.execve, V1[0], [*V1, "--help"], environment(**more), columns=columns)
     assert status == 0 and "Traceback" not in shown and "--max-iters" in shown
     assert "\x1b" not in shown
 
 
 def test_a_terminal_that_closes_stops_the_run_and_saves_it(tmp_path):
-    long = [*TRAIN[:3], *"--max-iters 1000000 --eval-interval 1000000 --eval-iters 1".split()]
-    status, _ = in_terminal(long, tmp_path, close_at=rb" [1-9]\d*/1000000")
+    long = ["--out-dir", str(tmp_path), *"--max-iters 1000000 --eval-interval 1000000 --eval-iters 1".split()]
+    status, _ = in_terminal(cli.main, 1, long, close_at=rb" [1-9]\d*/1000000")
     assert status == 130
-    step, evaluated = read_run(tmp_path / "runs/v1")
+    step, evaluated = read_run(tmp_path)
     assert 0 < step < 1000000 and evaluated == [0]
-    result = subprocess.run([*TRAIN[:3], "--resume", "--max-iters", str(step + 5)], cwd=tmp_path, env=environment(),
-                            capture_output=True, text=True)  # fmt: skip
-    assert (result.returncode, result.stderr) == (0, "")
-    assert f"Trained {step + 5:,} steps" in result.stdout
+    process = Process(cli.main, 1, ["--out-dir", str(tmp_path), "--resume", "--max-iters", str(step + 5)])
+    out, err = process.communicate(300)
+    assert (process.returncode, err) == (0, "")
+    assert f"Trained {step + 5:,} steps" in out
 
 
 def test_without_any_terminal_there_is_no_bar(tmp_path):
-    result = subprocess.run(TRAIN, cwd=tmp_path, env=environment(), capture_output=True, text=True,
-                            stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "\r" not in result.stdout and "\x1b" not in result.stdout and not frames(result.stdout)
+    process = Process(without_terminal, 1, [*SHORT, "--out-dir", str(tmp_path)], environment=environment())
+    out, err = process.communicate(300)
+    assert (process.returncode, err) == (0, "")
+    assert "\r" not in out and "\x1b" not in out and not frames(out)
