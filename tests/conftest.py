@@ -1,9 +1,18 @@
 """What many tests share: the real text, a small text, and small models of every version."""
 
+import gc
 import os
 import signal
+import sys
 
 import pytest
+
+# Loading all tests makes many objects and no garbage, and looking for it takes half of the time.
+gc.disable()
+
+# When Jupyter's checks of a notebook are loaded they read a grammar of web addresses, which takes seconds. They do
+# without it where it is missing.
+sys.modules["rfc3987_syntax"] = None
 
 # Several tests run at a time, each with one thread, and so do the commands that they start. PyTorch reads this when it
 # is loaded.
@@ -25,6 +34,11 @@ SMALL_V10 = "--block-size 8 --n-embd 16 --n-head 2 --n-layer 1 --dropout 0.2"
 def pytest_xdist_auto_num_workers():
     """One process more than there are cores: many tests wait for a process that they have started."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish():
+    gc.freeze()  # these objects stay: from now on, garbage is sought among the others
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
