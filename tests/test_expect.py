@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from conftest import every_version, tiny_model
 from torch import nn
 
-from babygpt import expect, training, v3, v5, v6, v8
-from babygpt.cli import main as train
+from babygpt import cli, expect, training, v3, v5, v6, v8
 from babygpt.compare import recorded
 from babygpt.data import Corpus
 from babygpt.errors import UserError
@@ -17,6 +16,11 @@ from babygpt.training import TrainConfig
 from babygpt.versions import get_version
 
 STEPS = 500
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch):
+    monkeypatch.setattr(cli, "SAMPLE_TOKENS", 1)
 
 
 class Unmasked(v5.Head):
@@ -96,7 +100,7 @@ def plant(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(number: int, folder, *flags: str, steps: int = STEPS) -> None:
     with pytest.raises(SystemExit) as exit:
-        train(number, ["--preset", "lecture", "--max-iters", str(steps), "--out-dir", str(folder), *flags])
+        cli.main(number, ["--preset", "lecture", "--max-iters", str(steps), "--out-dir", str(folder), *flags])
     assert exit.value.code == 0
 
 
@@ -119,11 +123,8 @@ def ask(folder, capsys) -> tuple[int, str]:
         (6, "y not shifted", "Below", "y is not x shifted by one: the target at position t"),
         (3, "later tokens in the average", "Below", "the average includes later tokens"),
         (5, "no mask", "Below", "the mask is missing"),
-        (6, "no mask", "Below", "the mask is missing"),
         (6, "mask after the softmax", "Below", "the mask is missing or comes too late"),
         (5, "softmax over the wrong axis", "Below", "the softmax runs over the wrong dimension"),
-        (6, "softmax over the wrong axis", "Below", "the softmax runs over the wrong dimension"),
-        (5, "ten times the learning rate", "Below", "the learning rate is higher than the recipe's"),
         (6, "ten times the learning rate", "Below", "the learning rate is higher than the recipe's"),
         (6, "a tenth of the learning rate", "Above", "ten times higher or lower"),
         (6, "y from another part", "Above", "y comes from another part of the text"),
@@ -143,7 +144,7 @@ def test_a_planted_bug_is_called_out(number, bug, side, told, tmp_path, monkeypa
     assert ("It looks ahead" in out) == leaks
 
 
-@pytest.mark.parametrize("number, seeds", [(1, 5), (5, 4), (6, 3)])
+@pytest.mark.parametrize("number, seeds", [(1, 5), (5, 3), (6, 2)])
 def test_healthy_runs_from_other_seeds_are_not_flagged(number, seeds, tmp_path, capsys):
     known = {training["seed"] for training in recorded.trainings(get_version(number))}
     for seed in range(1, seeds + 1):
