@@ -227,6 +227,7 @@ SMALLER = {
     'get_batch("val", 400, 128': 'get_batch("val", 50, 128',
     'dates.draw("val", 2000': 'dates.draw("val", 200',
     "some = held_out[:500]": "some = held_out[:50]",
+    '"--processes", "2", "--steps", "3"': '"--help"',
     "for n in (100, 10_000, 1_000_000)": "for n in (100, 10_000)",
 }
 

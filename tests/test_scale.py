@@ -2,9 +2,11 @@
 
 import copy
 import json
+from functools import partial
 
 import pytest
 import torch
+from forked import METHOD
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -151,8 +153,10 @@ def test_simulated_processes_wait_for_each_other_like_real_ones():
         simulate(2, failing)
 
 
-def test_two_processes_end_with_the_weights_of_one(capfd):
+def test_two_processes_end_with_the_weights_of_one(capfd, monkeypatch):
     """The batch of 5 rows is uneven. Each process prints the loss of its own rows, and the same weights."""
+    forked = partial(torch.multiprocessing.start_processes, start_method=METHOD)
+    monkeypatch.setattr(torch.multiprocessing, "spawn", forked)  # they start at once
     config = ParallelConfig(processes=2, steps=3, batch_size=5)
     data_parallel.launch(config)
     lines = capfd.readouterr().out.splitlines()
