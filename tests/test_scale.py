@@ -2,11 +2,12 @@
 
 import copy
 import json
+import os
 from functools import partial
 
 import pytest
 import torch
-from forked import METHOD
+from forked import Process
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -153,14 +154,18 @@ def test_simulated_processes_wait_for_each_other_like_real_ones():
         simulate(2, failing)
 
 
-def test_two_processes_end_with_the_weights_of_one(capfd, monkeypatch):
-    """The batch of 5 rows is uneven. Each process prints the loss of its own rows, and the same weights."""
-    forked = partial(torch.multiprocessing.start_processes, start_method=METHOD)
-    monkeypatch.setattr(torch.multiprocessing, "spawn", forked)  # they start at once
-    config = ParallelConfig(processes=2, steps=3, batch_size=5)
+def launch_at_once(config):
+    """In a process of its own, whose output can be read: start those of the training by fork, where there is one."""
+    method = "spawn" if os.name == "nt" else "fork"
+    torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method=method)
     data_parallel.launch(config)
-    lines = capfd.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["process 0 of 2", "process 1 of 2"]
+
+
+def test_two_processes_end_with_the_weights_of_one():
+    """The batch of 5 rows is uneven. Each process prints the loss of its own rows, and the same weights."""
+    out, err = Process(launch_at_once, ParallelConfig(processes=2, steps=3, batch_size=5)).communicate(300)
+    lines = out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["process 0 of 2", "process 1 of 2"], err
     first, second = (float(line.split()[-1]) for line in lines)
     _, model = data_parallel.train(0, ParallelConfig(processes=1, steps=3, batch_size=5), Corpus.load())
     alone = torch.nn.utils.parameters_to_vector(model.parameters()).double().square().sum().item()
