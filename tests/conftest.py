@@ -22,6 +22,7 @@ import torch
 
 from babygpt import cli
 from babygpt.data import Corpus
+from babygpt.harness import runs
 from babygpt.model import LanguageModel
 from babygpt.versions import VERSIONS, Version, select
 
@@ -83,6 +84,12 @@ def rhyme() -> Corpus:
 def x() -> torch.Tensor:
     """The lecture's toy example: B, T, C = 4, 8, 2, drawn after manual_seed(1337)."""
     return torch.randn(4, 8, 2, generator=torch.Generator().manual_seed(1337))
+
+
+@pytest.fixture(autouse=True)
+def no_picture_of_the_losses(monkeypatch):
+    """It takes longer to draw than many of these runs take to train."""
+    monkeypatch.setattr(runs, "losses_against_steps", lambda history, title: b"\x89PNG of " + title.encode())
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
+import forked
 import pytest
 import torch
 from conftest import every_version
@@ -210,6 +211,7 @@ def test_after_ctrl_c_the_same_command_goes_on_with_what_is_missing(text, monkey
 
 def test_two_processes_find_the_losses_of_one(corpus, text, tmp_path, monkeypatch):
     monkeypatch.undo()  # the other processes have the sizes of evaluation that all have
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)  # they start at once
     some = [job(1), job(3)]
     alone = run_all(some, corpus, text, tmp_path / "alone")
     together = run_all(some, corpus, text, tmp_path / "together", workers=2)

@@ -254,7 +254,7 @@ def test_the_policy_that_ppo_with_kl_looks_for_is_a_minimum_of_dpos_loss():
     i, j = torch.triu_indices(64, 64, offset=1)
     chance = torch.sigmoid(REWARDS[i] - REWARDS[j])
     loss = sum(
-        p * objectives.dpo(log_p[[a]], log_p[[b]], ref[[a]], ref[[b]], beta)
+        p * objectives.dpo(log_p[a, None], log_p[b, None], ref[a, None], ref[b, None], beta)
         for p, a, b in [*zip(chance, i, j, strict=True), *zip(1 - chance, j, i, strict=True)]
     )
     assert torch.autograd.grad(loss, log_p)[0].abs().max() < 1e-4
