@@ -122,6 +122,8 @@ class Corpus:
 
     def to(self, device: torch.device | str) -> "Corpus":
         """The same corpus with its tensors on `device`."""
+        if self.train.device == torch.device(device):
+            return self
         return replace(self, train=self.train.to(device), val=self.val.to(device))
 
     @cached_property
