@@ -115,7 +115,7 @@ def test_softmax_over_masked_scores_sums_to_one_and_gives_the_future_exactly_zer
     assert (scores.grad[mask] == 0).all()
 
 
-def test_rows_masked_after_the_softmax_do_not_sum_to_one():
+def test_of_the_rows_masked_after_the_softmax_only_the_last_sums_to_one():
     T = 4
     wei = F.softmax(torch.zeros(T, T), dim=-1).masked_fill(torch.tril(torch.ones(T, T)) == 0, 0)
     assert torch.allclose(wei.sum(dim=-1), torch.tensor([0.25, 0.5, 0.75, 1.0]))
