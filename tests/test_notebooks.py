@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import functools
 import html
 import re
 import sys
@@ -25,6 +26,7 @@ TOPICS = [
     "14_modern_parts", "15_encoder_decoder", "16_finetuning", "17_assistant",
     "18_inside", "19_many_machines",
 ]  # fmt: skip
+built = functools.cache(build)  # for those who only read
 every_lesson = pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.stem)
 
 EXERCISE = r"Exercise \d+\.[\dA-C]"
@@ -55,22 +57,22 @@ def test_the_committed_notebooks_are_what_the_lessons_generate():
 
 @every_lesson
 def test_the_same_lesson_gives_the_same_bytes(lesson):
-    assert render(build(lesson, solutions=False)) == render(build(lesson, solutions=False))
-    ids = [cell.id for cell in build(lesson, solutions=True).cells]
+    assert render(build(lesson, solutions=False)) == render(built(lesson, False))
+    ids = [cell.id for cell in built(lesson, True).cells]
     assert len(set(ids)) == len(ids)
 
 
 @every_lesson
 def test_a_notebook_is_valid_and_carries_no_outputs(lesson):
     for solutions in (False, True):
-        notebook = nbformat.reads(render(build(lesson, solutions)).decode("utf-8"), as_version=4)
+        notebook = nbformat.reads(render(built(lesson, solutions)).decode("utf-8"), as_version=4)
         nbformat.validate(notebook)
         assert all(cell.outputs == [] and cell.execution_count is None for cell in code(notebook))
 
 
 @every_lesson
 def test_learners_get_stubs_and_no_solutions_and_the_solutions_the_reverse(lesson):
-    learner, solved = build(lesson, solutions=False), build(lesson, solutions=True)
+    learner, solved = built(lesson, False), built(lesson, True)
     stubs, answers = tagged(learner, "stub"), tagged(solved, "solution")
     assert len(stubs) == len(answers) >= (3 if lesson.stem != "00_setup" else 1)
     assert not tagged(learner, "solution") and not tagged(solved, "stub")
@@ -89,10 +91,10 @@ def test_code_that_only_draws_is_folded_and_its_picture_is_not(lesson):
         r"<details><summary>The code for the picture</summary>\n\n```python tags=\[\"picture\"\] alt=", text
     )
     for solutions in (False, True):
-        pictures = tagged(build(lesson, solutions), "picture")
+        pictures = tagged(built(lesson, solutions), "picture")
         assert len(pictures) == len(folds) == text.count('tags=["picture"]')
         assert all(cell.metadata.jupyter.source_hidden for cell in pictures)
-        long = [cell.source for cell in code(build(lesson, solutions)) if only_draws(cell)]
+        long = [cell.source for cell in code(built(lesson, solutions)) if only_draws(cell)]
         assert not long, long[0]
 
 
@@ -106,14 +108,14 @@ def only_draws(cell):
 @every_lesson
 def test_comments_for_the_tests_do_not_reach_the_notebooks(lesson):
     for solutions in (False, True):
-        assert "<!-- quoted" not in render(build(lesson, solutions)).decode("utf-8")
+        assert "<!-- quoted" not in render(built(lesson, solutions)).decode("utf-8")
 
 
 @every_lesson
 def test_a_diff_keeps_its_lines_and_gets_colors(lesson):
     diffs = re.findall(r"^```diff\n(.*?)^```$", lesson.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for solutions in (False, True):
-        text = "\n".join(cell.source for cell in build(lesson, solutions).cells if cell.cell_type == "markdown")
+        text = "\n".join(cell.source for cell in built(lesson, solutions).cells if cell.cell_type == "markdown")
         shown = re.findall(r"<pre>\n(.*?)\n</pre>", text, flags=re.DOTALL)
         assert [html.unescape(re.sub(r"</?span[^>]*>", "", pre)) + "\n" for pre in shown] == diffs
         for line in "\n".join(shown).splitlines():
@@ -183,7 +185,7 @@ def test_a_lesson_has_its_sections_in_order(lesson):
 def test_links_lead_somewhere_from_the_page_and_from_both_notebooks(lesson):
     pages = [(lesson.parent, jupytext.read(lesson, fmt="md"))]
     for solutions in (False, True):
-        pages.append((ROOT / "notebooks" / ("solutions" if solutions else ""), build(lesson, solutions)))
+        pages.append((ROOT / "notebooks" / ("solutions" if solutions else ""), built(lesson, solutions)))
     for folder, page in pages:
         prose = "".join(cell.source for cell in page.cells if cell.cell_type == "markdown")
         links = [link for link in re.findall(r"\]\(([^)#]+)\)", prose) if not link.startswith("http")]
@@ -276,7 +278,7 @@ def test_the_solutions_run_from_top_to_bottom_and_every_check_passes(lesson, exe
     """With recorded runs: so each run has its recording, and what the cells say of it is true."""
     monkeypatch.setattr(lab, "FAST", False)
     monkeypatch.setattr(lab, "RECORDED", "1")
-    for cell, output, error in execute(build(lesson, solutions=True)):
+    for cell, output, error in execute(built(lesson, True)):
         assert error is None, f"{cell.source}\n{output}"
         assert "There is no recorded run" not in output, f"run `make record`:\n{cell.source}"
         if "check" in cell.metadata.tags:
@@ -332,7 +334,7 @@ __import__("babygpt.course.checks.core", fromlist=["_solved"])._solved.clear()""
 def solutions(lesson):
     """The solution that comes before each check of a lesson: {check: solution}."""
     found = {}
-    for cell in code(build(lesson, solutions=True)):
+    for cell in code(built(lesson, True)):
         if "solution" in cell.metadata.tags:
             solution = cell.source
         if "check" in cell.metadata.tags:
