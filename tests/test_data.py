@@ -239,3 +239,9 @@ def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch, 
     monkeypatch.setattr(CharTokenizer, "from_pieces", from_pieces_and_write)
     with pytest.raises(UserError, match="rhyme.txt changed while it was being read .it had 25 characters at first"):
         Corpus.load(path)
+
+
+def test_a_corpus_is_copied_only_to_another_device(rhyme):
+    assert rhyme.to("cpu") is rhyme
+    moved = rhyme.to("meta")
+    assert moved.train.device.type == moved.val.device.type == "meta" and rhyme.train.device.type == "cpu"
