@@ -250,7 +250,9 @@ def scales(rows: list[Row]) -> str:
     for row in rows:
         if row.before:
             before = by_name[row.before]
-            rates = " and ".join(dict.fromkeys(f"{r.learning_rate:g}" for r in (before, row)))
+            rates = f"{before.learning_rate:g}"
+            if row.learning_rate != before.learning_rate:
+                rates += f" with, {row.learning_rate:g} without"
             lines.append({"": before.name.removesuffix(": scale"), "learning rate": rates, "scale": before.loss(),
                           "no scale": row.loss(), "change": change(before, row),
                           "what leaving it out did": judge(before, row)})  # fmt: skip
