@@ -54,6 +54,7 @@ def test_open_exercises_get_solutions_and_answers_stay_with_a_solution_beside_th
     nbformat.validate(notebook)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the process is forked, which Windows cannot do")
 def test_the_notebook_runs_to_the_end_on_recorded_runs_and_every_check_passes(folder):
     catch_up(CatchupConfig(5, folder))
     notebook = nbformat.read(folder / "04_averaging_softmax.ipynb", as_version=4)
@@ -68,7 +69,7 @@ def test_the_notebook_runs_to_the_end_on_recorded_runs_and_every_check_passes(fo
 
 
 def run_cells(cells):
-    """In a new process, which has not loaded `babygpt.course` yet."""
+    """In a new process, which has not loaded `babygpt.course.lab` yet: the first cell decides what it does."""
     matplotlib.use("agg")
     shell = InteractiveShell.instance(colors="nocolor")
     for source in cells:

@@ -123,8 +123,11 @@ def ask(folder, capsys) -> tuple[int, str]:
         (6, "y not shifted", "Below", "y is not x shifted by one: the target at position t"),
         (3, "later tokens in the average", "Below", "the average includes later tokens"),
         (5, "no mask", "Below", "the mask is missing"),
+        (6, "no mask", "Below", "the mask is missing"),
         (6, "mask after the softmax", "Below", "the mask is missing or comes too late"),
         (5, "softmax over the wrong axis", "Below", "the softmax runs over the wrong dimension"),
+        (6, "softmax over the wrong axis", "Below", "the softmax runs over the wrong dimension"),
+        (5, "ten times the learning rate", "Below", "the learning rate is higher than the recipe's"),
         (6, "ten times the learning rate", "Below", "the learning rate is higher than the recipe's"),
         (6, "a tenth of the learning rate", "Above", "ten times higher or lower"),
         (6, "y from another part", "Above", "y comes from another part of the text"),
@@ -144,7 +147,7 @@ def test_a_planted_bug_is_called_out(number, bug, side, told, tmp_path, monkeypa
     assert ("It looks ahead" in out) == leaks
 
 
-@pytest.mark.parametrize("number, seeds", [(1, 5), (5, 3), (6, 2)])
+@pytest.mark.parametrize("number, seeds", [(1, 5), (5, 4), (6, 3)])
 def test_healthy_runs_from_other_seeds_are_not_flagged(number, seeds, tmp_path, capsys):
     known = {training["seed"] for training in recorded.trainings(get_version(number))}
     for seed in range(1, seeds + 1):

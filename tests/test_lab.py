@@ -1,5 +1,7 @@
 """What the lessons lean on: recorded curves, short trainings, pictures."""
 
+import runpy
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -33,6 +35,17 @@ def test_the_fast_setting_cuts_runs_to_a_fiftieth(monkeypatch):
     assert [lab.steps(n) for n in (5000, 600, 100)] == [100, 12, 10]
     monkeypatch.setattr(lab, "FAST", False)
     assert lab.steps(5000) == 5000
+
+
+@pytest.mark.parametrize(
+    "fast, recorded, expected", [("", "", False), ("0", "", False), ("1", "", True), ("1", "1", False)]
+)
+def test_babygpt_fast_is_read_when_the_lab_is_loaded_and_recorded_runs_need_no_shortening(
+    fast, recorded, expected, monkeypatch
+):
+    monkeypatch.setenv("BABYGPT_FAST", fast)
+    monkeypatch.setenv("BABYGPT_RECORDED", recorded)
+    assert runpy.run_path(lab.__file__)["FAST"] is expected
 
 
 def test_a_run_in_a_lesson_evaluates_ten_times_and_says_where_it_ends(shakespeare, monkeypatch, capsys):

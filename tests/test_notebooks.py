@@ -218,7 +218,8 @@ def test_the_first_cell_says_what_to_do_if_babygpt_is_missing(monkeypatch):
 
 # Execution
 
-# What takes seconds and shows the same with smaller numbers. `make lessons` runs all cells as they are.
+# What takes seconds, and what these tests run in its place: the same with smaller numbers, or the help of a command
+# that another test starts. `make lessons` runs all cells as they are.
 SMALLER = {
     "max_iters = 3000\neval_interval = 500\neval_iters = 200": "max_iters = 1000\neval_interval = 500\neval_iters = 2",
     "lab.steps(1000)]": "100]",

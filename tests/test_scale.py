@@ -155,12 +155,12 @@ def test_simulated_processes_wait_for_each_other_like_real_ones():
 
 
 def launch_at_once(config):
-    """In a process of its own, whose output can be read: start those of the training by fork, where there is one."""
-    method = "spawn" if os.name == "nt" else "fork"
-    torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method=method)
+    """In a process of its own, whose output can be read: start those of the training by fork."""
+    torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method="fork")
     data_parallel.launch(config)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the processes are forked, which Windows cannot do")
 def test_two_processes_end_with_the_weights_of_one():
     """The batch of 5 rows is uneven. Each process prints the loss of its own rows, and the same weights."""
     out, err = Process(launch_at_once, ParallelConfig(processes=2, steps=3, batch_size=5)).communicate(300)

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pytest
 import torch
 import torture
 from conftest import SMALL_V10, every_version, tiny_model
-from forked import Process
 
 from babygpt import checkpoint, device, sample
 from babygpt.cli import main
@@ -324,14 +324,14 @@ def test_a_file_that_another_program_holds_open_is_replaced_a_moment_later(tmp_p
 @pytest.mark.parametrize("flags", [QUICK, "--resume"])
 def test_a_second_process_in_the_same_folder_says_so_and_stops(saved, flags):
     before = saved.checkpoint.read_bytes()
+    command = [sys.executable, "-m", "babygpt.v1", *flags.split(), "--out-dir", "run"]
     Path("rhyme.txt").write_text("the rat that ate the oats\n" * 40, encoding="utf-8")
     settings = "--max-iters 20 --batch-size 4 --learning-rate 0.01 --eval-iters 2 --eval-interval 5 --block-size 7"
     with saved.locked():
-        process = Process(main, 1, f"{flags} --out-dir run {settings}".split())
-        out, err = process.communicate(300)
-    assert (process.returncode, out) == (2, "")
-    assert one_sentence(err)
-    assert "another process is writing to run: wait until it is done, or choose another --out-dir" in err
+        status = subprocess.run([*command, *settings.split()], capture_output=True, text=True)
+    assert (status.returncode, status.stdout) == (2, "")
+    assert one_sentence(status.stderr)
+    assert "another process is writing to run: wait until it is done, or choose another --out-dir" in status.stderr
     assert saved.checkpoint.read_bytes() == before
 
 

@@ -39,6 +39,8 @@ def in_terminal(function, *args, columns=80, close_at=None, **more):
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = Process(with_terminal, os.ttyname(slave), function, *args, environment=environment(**more))
+    process.stdout.readline()  # it has opened the terminal, or it is dead
+    os.close(slave)
     seen = b""
     while close_at is None or not re.search(close_at, seen):
         try:
@@ -48,9 +50,6 @@ def in_terminal(function, *args, columns=80, close_at=None, **more):
         if not piece:
             break
         seen += piece
-        if slave is not None:  # the process has opened it by now
-            os.close(slave)
-            slave = None
     os.close(master)
     process.communicate(300)
     return process.returncode, seen.decode("utf-8")
@@ -59,8 +58,10 @@ def in_terminal(function, *args, columns=80, close_at=None, **more):
 def with_terminal(terminal, function, *args):
     """In the new process: the terminal is where its output goes, and closing the terminal ends it."""
     os.setsid()
+    opened = os.open(terminal, os.O_RDWR)
+    print("opened", flush=True)
     for number in range(3):
-        os.dup2(os.open(terminal, os.O_RDWR), number)
+        os.dup2(opened, number)
     function(*args)
 
 
