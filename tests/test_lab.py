@@ -38,7 +38,8 @@ def test_the_fast_setting_cuts_runs_to_a_fiftieth(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "fast, recorded, expected", [("", "", False), ("0", "", False), ("1", "", True), ("1", "1", False)]
+    "fast, recorded, expected",
+    [("", "", False), ("0", "", False), ("1", "", True), ("1", "0", True), ("1", "1", False)],
 )
 def test_babygpt_fast_is_read_when_the_lab_is_loaded_and_recorded_runs_need_no_shortening(
     fast, recorded, expected, monkeypatch

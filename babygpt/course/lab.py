@@ -23,8 +23,15 @@ from babygpt.sample import continue_text
 from babygpt.training import TrainConfig, Trainer
 from babygpt.versions import find_version, get_version, select
 
-RECORDED = os.environ.get("BABYGPT_RECORDED", "")  # "1" loads recorded runs, "record" records them
-FAST = os.environ.get("BABYGPT_FAST", "") not in ("", "0") and not RECORDED
+
+def setting(name: str) -> str:
+    """An environment variable that is "" if it is off: not set, empty, or 0."""
+    value = os.environ.get(name, "").strip()
+    return "" if value == "0" else value
+
+
+RECORDED = setting("BABYGPT_RECORDED")  # "1" loads recorded runs, "record" records them
+FAST = setting("BABYGPT_FAST") != "" and RECORDED == ""
 
 # Line styles that can be told apart without color; each curve also has its name at its end.
 STYLES = ["--", ":", "-.", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2))]
@@ -79,7 +86,7 @@ def train(
 
 def run(trainer: Trainer) -> bool:
     """Train to the end, or load the recorded run that BABYGPT_RECORDED=1 asks for; True if it was loaded."""
-    if RECORDED not in ("", "0", "record"):
+    if RECORDED not in ("", "record"):
         if recorded_runs.load(trainer):
             return True
         print("There is no recorded run of this model with these settings, so it is trained now.")
