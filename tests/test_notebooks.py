@@ -44,6 +44,11 @@ def test_there_is_a_lesson_for_each_version_one_before_and_some_of_part_two():
     assert [lesson.stem for lesson in lessons()] == TOPICS
 
 
+def test_the_readme_counts_the_lessons_as_there_are():
+    assert "Eleven follow the lecture, and nine more lead on" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (sum(name < "11" for name in TOPICS), sum(name >= "11" for name in TOPICS)) == (11, 9)
+
+
 # Generation
 
 
