@@ -1,4 +1,4 @@
-# make train | make test | make reproduce. Windows has no make: the README gives the same lines.
+# make train | make test | make reproduce. Windows has no make: the README gives the lines of make train.
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,9 +21,9 @@ help:
 	@echo "make format      format the code with ruff"
 	@echo "make notebooks   write notebooks/ from lessons/"
 	@echo "make lessons     run every solution notebook in full, and compare the numbers in the text with its output"
+	@echo "make record      the same, and record its runs in results/lessons/ for BABYGPT_RECORDED=1"
 	@echo "make pages       write the lessons with all outputs as web pages, in site/; they need no network"
-	@echo "make record      the same, and record their runs in results/lessons/ for BABYGPT_RECORDED=1"
-	@echo "make slides      build a deck for each lesson in site/slides/; needs Node.js"
+	@echo "make slides      build decks for lessons 0 to 10 in site/slides/; needs Node.js"
 	@echo "make sheets      draw the sheets to print, as PDF in site/sheets/"
 	@echo "make workshop    build all that a workshop needs: its pages in workshop/, and lessons, slides and sheets in site/"
 	@echo "make results     redraw results/, and its tables in the README, the lessons and the notebooks"
@@ -38,7 +38,7 @@ setup-dev: $(VENV)/ready-dev
 $(VENV)/ready: requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "babygpt needs Python 3.11 or newer, and $(PYTHON) is" `$(PYTHON) --version 2>&1` "- try: make PYTHON=python3.11"; exit 2; }
-	@echo "Creating the environment $(VENV) (once; this takes a few minutes) ..."
+	@echo "Creating the environment $(VENV) (once; this takes a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@if [ "$(SYSTEM)" = Linux ]; then \
 		{ $(PIP) uv && UV_HTTP_RETRIES=0 $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=$(TORCH) \
