@@ -87,8 +87,7 @@ def test_outside_a_virtual_environment_the_way_in_is_named(tmp_path):
     python.parent.mkdir(parents=True)
     python.touch()
     assert (
-        doctor.check_environment(outside).fix
-        == f"in the folder of babygpt, run: {doctor.VENV_PYTHON} -m babygpt.doctor"
+        doctor.check_environment(outside).fix == f"in the babygpt folder, run: {doctor.VENV_PYTHON} -m babygpt.doctor"
     )
     assert doctor.check_environment(GOOD).status == "ok"
 
@@ -152,7 +151,7 @@ def test_a_changed_text_is_found_and_windows_line_ends_are_not_a_fault(tmp_path)
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     finding = doctor.check_folder(GOOD._replace(folder=str(tmp_path / "absent")))
-    assert finding.status == "FIX" and "move the folder" in finding.fix
+    assert finding.status == "FIX" and "move the babygpt folder" in finding.fix
     assert doctor.check_folder(GOOD._replace(folder=str(tmp_path))).status == "ok"
     assert list(tmp_path.iterdir()) == [], "the check leaves something behind"
 

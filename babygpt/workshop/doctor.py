@@ -1,7 +1,7 @@
 """Is this laptop ready for the workshop? `python -m babygpt.doctor` says so, one line for each check.
 
 This file needs nothing but Python's standard library, and even Python 3.6 can run it, so it can be sent to participants
-before they install anything: `python doctor.py`. It then checks the machine only. In the folder of babygpt it also
+before they install anything: `python doctor.py`. It then checks the machine only. In the babygpt folder, it also
 checks the installation.
 """
 
@@ -66,7 +66,7 @@ def look() -> Facts:
 
 
 def find_folder() -> "str | None":
-    """The folder of babygpt: the one that this file is in, or the one where the command was started."""
+    """The babygpt folder: the one that this file is in, or the one where the command was started."""
     above = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     for folder in (above, os.getcwd()):
         if os.path.isfile(os.path.join(folder, "constraints.txt")) and os.path.isdir(os.path.join(folder, "babygpt")):
@@ -181,9 +181,9 @@ def check_environment(facts: Facts) -> Finding:
     """This Python is that of a virtual environment, so that nothing else on the machine is touched."""
     if facts.prefix != facts.base_prefix or os.path.isdir(os.path.join(facts.prefix, "conda-meta")):
         return Finding("Environment", "ok", facts.prefix, "")
-    fix = f"in the folder of babygpt, run: {VENV_PYTHON} -m babygpt.doctor"
+    fix = f"in the babygpt folder, run: {VENV_PYTHON} -m babygpt.doctor"
     if not os.path.exists(os.path.join(facts.folder, VENV_PYTHON)):
-        fix = f'in the folder of babygpt, run "{sys.executable}" -m venv .venv, then {VENV_PYTHON} -m pip install '
+        fix = f'in the babygpt folder, run "{sys.executable}" -m venv .venv, then {VENV_PYTHON} -m pip install '
         fix += "-r requirements.txt -c constraints.txt"
     return Finding("Environment", "FIX", f"{facts.prefix} is not a virtual environment", fix)
 
@@ -203,7 +203,7 @@ def plain(name: str) -> str:
 def check_packages(facts: Facts) -> Finding:
     """All packages that a learner needs are installed."""
     missing = [name for name in PACKAGES if name not in installed()]
-    fix = "in the folder of babygpt, run: " + INSTALL if missing else ""
+    fix = "in the babygpt folder, run: " + INSTALL if missing else ""
     return Finding("Packages", "FIX" if fix else "ok", ", ".join(missing) + " missing" if missing else "all there", fix)
 
 
@@ -258,12 +258,12 @@ def check_text(facts: Facts) -> Finding:
 
 
 def check_folder(facts: Facts) -> Finding:
-    """Runs can be saved in the folder of babygpt."""
+    """Runs can be saved in the babygpt folder."""
     try:
         with tempfile.TemporaryDirectory(dir=facts.folder):
             return Finding("Folder", "ok", facts.folder, "")
     except OSError as error:
-        fix = "move the folder of babygpt to where you may write, for example your home folder, and install it there"
+        fix = "move the babygpt folder to where you may write, for example your home folder, and install it there"
         return Finding("Folder", "FIX", f"cannot write in {facts.folder} ({error.strerror})", fix)
 
 
