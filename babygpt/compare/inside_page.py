@@ -182,7 +182,7 @@ def models(content: dict[str, Any]) -> str:
     found = content["models"]
     lines = [
         {"": "vowels: mean cosine (p)"},
-        {"": "capitals closer to their own small letter than to any other, of 26"},
+        {"": "capitals closer to their own lowercase letter than to any other, of 26"},
     ]
     for model in found:
         vowels = model["embeddings"]["kinds"]["vowel"]
@@ -230,7 +230,7 @@ def page(content: dict[str, Any]) -> str:
         embeddings(content),
         f"The nearest neighbor is of the same kind for {100 * share['found']:.0f}% of the characters; if kinds are "
         f"dealt out at random, for {low}% to {high}% (p = {share['p']:.2f}). For "
-        f"{len(shipped['embeddings']['own capitals'])} of 26 capitals, the most similar small letter is their own.",
+        f"{len(shipped['embeddings']['own capitals'])} of 26 capitals, the most similar lowercase letter is their own.",
         "## Heads",
         "![The weight of each head on each kind of position](inside-heads.png)",
         "The mean weight on each kind of position, in percent. More than half is in bold. The last row is attention "

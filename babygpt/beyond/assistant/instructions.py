@@ -82,7 +82,7 @@ PLAIN = re.compile(r"[A-Za-z'-]+[,.;:!?]*( [A-Za-z'-]+[,.;:!?]*)+")  # words wit
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in small letters, without punctuation."""
+    """The words of a text in lowercase letters, without punctuation."""
     return re.findall(r"[a-z]+(?:['-][a-z]+)*", text.lower())
 
 

@@ -16,7 +16,7 @@ TIMES = 10_000
 
 
 def kind(character: str) -> str:
-    """The kind of a character. Vowels and consonants are small letters; what is no letter is "other"."""
+    """The kind of a character. Vowels and consonants are lowercase letters; what is no letter is "other"."""
     if character in "aeiou":
         return "vowel"
     if character in string.ascii_lowercase:
@@ -62,7 +62,7 @@ def same_kind_by_chance(nearest: Tensor, kinds: Tensor, times: int = TIMES, seed
 
 
 def own_capitals(cos: Tensor, chars: str) -> str:
-    """The capitals whose most similar small letter is their own: (V, V) and V characters -> for example "ABD"."""
+    """The capitals whose most similar lowercase letter is their own: (V, V) and V characters -> for example "ABD"."""
     small = [chars.index(letter) for letter in string.ascii_lowercase]
     found = cos[:, small].argmax(dim=1).tolist()
     return "".join(c for c in string.ascii_uppercase if string.ascii_lowercase[found[chars.index(c)]] == c.lower())
