@@ -39,6 +39,15 @@ def test_a_deck_has_8_to_14_slides_each_with_one_statement_and_notes(lesson):
 
 
 @every_lesson
+def test_the_notes_of_the_first_slide_list_what_people_can_do_after_the_lesson(lesson):
+    page = lesson.read_text(encoding="utf-8")
+    goals = [block.split("\n\n")[0].strip() for block in page.split("you'll be able to\n")[1:]]
+    assert 1 <= len(goals) <= 2  # lesson 1 has two parts
+    note = notes_of(slides_of(lesson)[0])[0]
+    assert all(line in note for goal in goals for line in goal.splitlines())
+
+
+@every_lesson
 def test_a_deck_asks_all_questions_of_its_lesson_and_no_other(lesson):
     source = (slides.FOLDER / lesson.name).read_text(encoding="utf-8")
     asked = re.findall(r"<!-- question: (\w+) -->", source)

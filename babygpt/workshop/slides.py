@@ -81,8 +81,8 @@ def opening(page: str) -> str:
     """The first slide: the lesson and its question. The notes say what people can do after it."""
     number, title = re.search(r"^# (Lesson \d+) · (.+)$", page, flags=re.M).groups()
     question = re.search(r"^> \*\*(.+?)\*\*", page, flags=re.M | re.S)[1].replace("\n> ", " ")
-    goals = re.findall(r"^After (?:this lesson|part \w+) you can\n\n((?:[-\s] .+\n)+)", page, flags=re.M)
-    note = "After this lesson they can\n\n" + "".join(goals).replace("--", "")
+    goals = re.findall(r"^After (?:this lesson|part \w+), you'll be able to\n\n((?:[-\s] .+\n)+)", page, flags=re.M)
+    note = "After this lesson, they should be able to\n\n" + "".join(goals).replace("--", "")
     return f"<!-- _class: title -->\n\n# {number}\n\n## {title}\n\n> {question}\n\n<!--\n{note}-->"
 
 
