@@ -214,7 +214,7 @@ def divides_by_root_of_head_size(answer: Callable[[Head], bool]) -> None:
     expect(
         refused == 0,
         f"your test says False of {refused} of {RIGHT_HEADS} right heads: compute the right output from head.query(x), "
-        "head.key(x) and head.value(x), and compare it with head(x), with a tolerance, because two right ways of "
+        "head.key(x) and head.value(x), and compare it with head(x), with a tolerance, because two correct ways of "
         "computing differ in the last bits: torch.allclose(a, b, atol=1e-5)",
     )
     for n_embd, head_size in sizes:
