@@ -25,7 +25,7 @@ from babygpt.versions import find_version, get_version, select
 
 
 def setting(name: str) -> str:
-    """An environment variable that is "" if it is off: not set, empty, or 0."""
+    """The value of an environment variable, or "" if it is off: not set, empty, or 0."""
     value = os.environ.get(name, "").strip()
     return "" if value == "0" else value
 

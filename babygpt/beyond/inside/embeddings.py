@@ -63,8 +63,8 @@ def same_kind_by_chance(nearest: Tensor, kinds: Tensor, times: int = TIMES, seed
 
 def own_capitals(cos: Tensor, chars: str) -> str:
     """The capitals whose most similar lowercase letter is their own: (V, V) and V characters -> for example "ABD"."""
-    small = [chars.index(letter) for letter in string.ascii_lowercase]
-    found = cos[:, small].argmax(dim=1).tolist()
+    lowercase = [chars.index(letter) for letter in string.ascii_lowercase]
+    found = cos[:, lowercase].argmax(dim=1).tolist()
     return "".join(c for c in string.ascii_uppercase if string.ascii_lowercase[found[chars.index(c)]] == c.lower())
 
 
