@@ -36,8 +36,8 @@ setup: $(VENV)/ready
 setup-dev: $(VENV)/ready-dev
 
 $(VENV)/ready: requirements.txt constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "babygpt needs Python 3.11 or newer, and $(PYTHON) is" `$(PYTHON) --version 2>&1` "- try: make PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "babygpt needs Python 3.11 or newer, and $(PYTHON) is" `$(PYTHON) --version 2>/dev/null || echo not installed` "- try: make PYTHON=python3.11"; exit 2; }
 	@echo "Creating the environment $(VENV) (once; this takes a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@if [ "$(SYSTEM)" = Linux ]; then \
