@@ -3,10 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# pip compiles what it installs on one core. COMPILE uses all of them; a few packages have files for other Pythons,
-# which cannot be compiled.
+# Most of what is installed is never imported. Python compiles the rest when it is first imported, and keeps the result.
 PIP := $(BIN)/python -m pip install --quiet --no-compile
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+unexport PYTHONDONTWRITEBYTECODE
 
 # On Linux, torch from PyPI brings 2.8 GB of CUDA along. uv finds out whether there is a GPU, and installs the build
 # without CUDA if there is none. "make TORCH=cpu" and "make TORCH=cu130" choose by hand.
@@ -46,12 +45,10 @@ $(VENV)/ready: requirements.txt constraints.txt pyproject.toml
 		echo "The build of PyTorch without CUDA cannot be reached. The usual one works as well, but it is larger."; fi
 	@$(PIP) -r requirements.txt -c constraints.txt -e . || \
 		{ echo "The installation failed; the reason is above. Without a network it cannot work. Fix it, and run make again."; exit 2; }
-	@$(COMPILE)
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 	@$(PIP) -r requirements-dev.txt -c constraints.txt
-	@$(COMPILE)
 	@touch $@
 
 train: setup
